@@ -33,7 +33,7 @@ stores: ## install the object stores and the catalog that tests start, pinned, i
 race: stores ## what has goroutines, under the race detector: the fetcher, the Portal, runs side by side, finance's page, the lake's writers
 	$(GO) test -race -timeout 45m -skip AtTheRealLimit ./extract/... ./transform ./jobs/alert ./jobs/calendar
 	$(GO) test -race -timeout 45m -run 'SideBySide|Stopped|RealConnections|Holds|TestTheConfigIs|TestARunThat|TestACheckThat' ./jobs ./jobs/schedule ./jobs/watch
-	$(GO) test -race -timeout 45m -run 'AtOnce|WaitsForNobody|WhoMayLook|Session' ./jobs/serve/finance
+	$(GO) test -race -timeout 45m -run 'AtOnce|WaitsForNobody|WaitedFor|WhoMayLook|Session' ./jobs/serve/finance ./jobs/serve/library ./jobs/serve/assist
 	$(GO) test -race -timeout 45m -run 'Lock|Seal|Publish|Reader' ./load ./load/publish
 	$(GO) test -race -timeout 45m ./load/bucket ./load/catalog
 	$(GO) test -race -timeout 45m ./load/deliver -skip 'Growth|ManyFiles|Checkpoint|Rotted' -rapid.checks=5
@@ -45,6 +45,11 @@ compat: build stores ## read a lake's files with readers of other makes, pinned,
 	$(BIN) report focus --lake bin/compat-lake --format csv --out bin/compat-focus.csv
 	$(BIN) report focus --lake bin/compat-lake --format parquet --out bin/compat-focus.parquet
 	FOCUS_VENV=$(CURDIR)/bin/compat-focus testdata/compat/focus/check.sh $(CURDIR)/bin/compat-focus.csv $(CURDIR)/bin/compat-focus.parquet
+
+.PHONY: dashboards
+dashboards: build ## the dashboards of deploy on a lake of their own: the dbt project, pinned, in an environment of its own (200 MB in bin)
+	rm -rf bin/dashboards-lake && $(BIN) demo --quiet --lake bin/dashboards-lake
+	DBT_VENV=$(CURDIR)/bin/dashboards-dbt deploy/dbt/check.sh bin/dashboards-lake
 
 .PHONY: engines
 engines: build stores ## read the Delta and Iceberg tables of a delivery with engines of other makes, pinned (part of compat, but for tables in a catalog); UPDATE=-update writes docs/engines.md

@@ -32,7 +32,7 @@ var children = map[string]func(context.Context, []string, *answer) error{
 	"rebuild": childRebuild, "export": childExport, "change": childChange, "deliver": childDeliver,
 	"scale":  childScale,
 	"nights": childNights, "settled": childSettled,
-	"serve": childServe, "accounts": childAccounts, "queries": childQueries, "month": childMonth,
+	"serve": childServe, "accounts": childAccounts, "queries": childQueries, "month": childMonth, "page": childPage,
 }
 
 func main() {
@@ -119,6 +119,7 @@ type sizes struct {
 	limit      time.Duration // of the whole run
 	starts     int
 	closed     int // records of the month that is closed
+	month      int // records of the month that finance's page is asked for
 	delivered  int // day files of the lake that is delivered
 }
 
@@ -126,14 +127,14 @@ var (
 	quick = sizes{name: "quick", turns: 5, records: []int{100_000, 1_000_000}, compared: 1_000_000, peers: 200_000,
 		year: 3_000_000, yearDays: 365,
 		nights: 365, perNight: 1_000, pacingDays: 30, accounts: 1000, watch: 60 * time.Second, limit: 30 * time.Minute,
-		starts: 20, closed: 100_000, delivered: 10_000}
+		starts: 20, closed: 100_000, delivered: 10_000, month: 3_000_000}
 	full = sizes{name: "full", turns: 5, records: []int{100_000, 1_000_000, 10_000_000}, compared: 10_000_000,
 		peers: 1_000_000, year: 30_000_000, yearDays: 365,
 		nights: 365, perNight: 8_000, pacingDays: 120, accounts: 1000, watch: 5 * time.Minute, limit: 6 * time.Hour,
-		starts: 50, closed: 1_000_000, delivered: 100_000}
+		starts: 50, closed: 1_000_000, delivered: 100_000, month: 3_000_000}
 	tiny = sizes{name: "tiny", turns: 1, records: []int{2_000}, compared: 5_000, peers: 5_000, year: 5_000, yearDays: 20,
 		nights: 3, perNight: 50, pacingDays: 1, accounts: 20, watch: 2 * time.Second, limit: 10 * time.Minute, starts: 2,
-		closed: 4_000, delivered: 50}
+		closed: 4_000, delivered: 50, month: 5_000}
 )
 
 func measureAll(args []string) error {
@@ -237,6 +238,7 @@ var parts = []part{
 	{"deliver", "Delivering many files", (*bench).delivering},
 	{"scale", "Many accounts, a year, delivered", (*bench).scaling},
 	{"queries", "Questions", (*bench).queries},
+	{"page", "Finance's page", (*bench).paging},
 	{"accounts", "A thousand accounts at once", (*bench).thousand},
 }
 

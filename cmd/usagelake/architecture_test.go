@@ -65,11 +65,18 @@ var may = map[string][]string{
 		"jobs/config"},
 	"jobs/serve": {"schemas", "schemas/words", "load", "load/deliver", "load/publish", "load/query", "jobs", "jobs/config",
 		"jobs/schedule", "jobs/serve/finance", "jobs/watch"},
-	"jobs/serve/finance": {"schemas", "schemas/words", "load/publish", "load/query", "load/report"},
-	"deploy/release":     {},
+	"jobs/serve/finance": {"schemas", "schemas/words", "load/durable", "load/posting", "load/publish", "load/query",
+		"load/report", "jobs/serve/library"},
+	"jobs/serve/assist": {"schemas", "schemas/words", "load/publish", "load/query", "load/report", "jobs/serve/library"},
+	"jobs/serve/library": {"schemas", "schemas/words", "load/durable", "load/pack", "load/publish", "load/query",
+		"load/report"},
+	"jobs/serve/library/librarytest": {"schemas", "schemas/schemastest", "load", "load/publish",
+		"load/publish/publishtest", "load/query"},
+	"deploy/release": {},
 	"cmd/usagelake": {"schemas", "load/durable", "schemas/words", "extract", "extract/portal", "transform", "load",
 		"load/posting", "load/publish", "load/query", "load/report", "load/bucket", "load/deliver", "jobs",
-		"jobs/alert", "jobs/config", "jobs/doctor", "jobs/schedule", "jobs/serve", "jobs/serve/finance", "jobs/watch"},
+		"jobs/alert", "jobs/config", "jobs/doctor", "jobs/schedule", "jobs/serve", "jobs/serve/assist",
+		"jobs/serve/finance", "jobs/serve/library", "jobs/watch"},
 }
 
 // never says which packages of others a stage must not reach, itself or through somebody else.

@@ -235,7 +235,7 @@ allows, archives the answers as they came, and writes Parquet files and a DuckDB
 	for _, c := range []*cobra.Command{
 		a.demoCommand(), a.exportCommand(), a.rebuildCommand(), a.verifyCommand(), a.statusCommand(), a.queryCommand(),
 		a.balanceCommand(), a.reportCommand(), a.allocationCommand(), a.closeCommand(), a.scheduleCommand(), a.alertCommand(),
-		a.serveCommand(),
+		a.serveCommand(), a.mcpCommand(),
 		a.proveCommand(), a.packageCommand(), a.diffCommand(), a.pruneCommand(), a.deliverCommand(), a.restoreCommand(),
 		a.simulateCommand(), a.initCommand(), a.doctorCommand(), a.versionCommand(), a.manCommand(),
 	} {
@@ -271,6 +271,7 @@ var setupFlags = map[string][]string{
 	"export": {"config", "lake", "account", "base-url"}, "balance": {"config", "lake", "account", "base-url"},
 	"doctor": {"config", "lake", "account", "base-url"},
 	"close":  {"config", "lake", "base-url"}, "schedule": {"config", "lake", "base-url"}, "serve": {"config", "lake"},
+	"mcp":     {"config", "lake"},
 	"rebuild": {"config", "lake", "account"}, "status": {"config", "lake", "account"},
 	"prune":  {"config", "lake", "account"},
 	"verify": {"config", "lake"}, "query": {"config", "lake"}, "report": {"config", "lake"},

@@ -175,6 +175,7 @@ func (a *app) daemon(ctx context.Context) error {
 		})
 		defer wg.Wait()
 		defer stopServing()
+		defer madeAhead(serving, options.Finance)()
 	}
 
 	hup := make(chan os.Signal, 1)

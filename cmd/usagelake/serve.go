@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/schedule"
 	"github.com/usagelake/usagelake/jobs/serve"
 	"github.com/usagelake/usagelake/jobs/serve/finance"
+	"github.com/usagelake/usagelake/load/posting"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 )
@@ -82,10 +85,29 @@ func (a *app) serve(ctx context.Context, listen string) error {
 	if !a.quiet {
 		fmt.Fprintf(a.Stderr, "Finance's page is at %s   (Ctrl-C ends it)\n", where)
 	}
+	defer madeAhead(ctx, options.Finance)()
 	if err := serve.New(options).Serve(ctx, listener); err != nil {
 		return err
 	}
 	return context.Cause(ctx) // it ends by a signal alone
+}
+
+// lookEvery is how often finance's page looks whether another file is published.
+const lookEvery = 5 * time.Second
+
+// madeAhead has the pages of finance's site made before they are asked for, until the function that it gives is called.
+func madeAhead(ctx context.Context, site *finance.Site) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ticker, done := time.NewTicker(lookEvery), make(chan struct{})
+	go func() {
+		defer close(done)
+		site.Watch(ctx, ticker.C)
+	}()
+	return func() {
+		cancel()
+		<-done
+		ticker.Stop()
+	}
 }
 
 // finance is finance's page of a set-up.
@@ -98,9 +120,44 @@ func (a *app) finance(cfg func() *config.Config, log *slog.Logger) *finance.Site
 			}
 			return lake, nil
 		},
-		Viewers:  func() ([]finance.Viewer, error) { return a.viewers(cfg()), nil },
+		Viewers: func() ([]finance.Viewer, error) { return a.viewers(cfg()), nil },
+		Compare: func() func(context.Context) (*finance.Changes, error) {
+			cfg := cfg()
+			if cfg.Serve.Compare == "" {
+				return nil
+			}
+			return func(ctx context.Context) (*finance.Changes, error) { return compared(ctx, cfg) }
+		},
+		Posting:  func() posting.Settings { return cfg().Journal.Posting() },
 		Operator: "/", Version: version(), Now: a.Now, Logger: log,
 	})
+}
+
+// compared is what the rules that serve.compare names would change.
+func compared(ctx context.Context, cfg *config.Config) (*finance.Changes, error) {
+	check, err := jobs.CheckAllocation(ctx, cfg, cfg.Serve.Compare, nil)
+	if errors.Is(err, config.ErrUsage) {
+		return nil, &finance.RulesError{Err: err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := &finance.Changes{Rules: filepath.Base(cfg.Serve.Compare)}
+	for _, m := range check.ByMonth {
+		of := finance.ChangedMonth{Period: m.Month}
+		for _, c := range m.Centers {
+			of.Centers = append(of.Centers, finance.ChangedCenter(c))
+		}
+		out.Months = append(out.Months, of)
+	}
+	for _, f := range check.Findings {
+		text := f.Message
+		if f.RuleID != "" {
+			text = "rule " + f.RuleID + ": " + text
+		}
+		out.Findings = append(out.Findings, strings.TrimPrefix(f.Source+": "+text, ": "))
+	}
+	return out, nil
 }
 
 // viewers are those of the config, and who has the schedule's token.

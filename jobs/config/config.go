@@ -183,6 +183,7 @@ func Load(o Overrides, getenv func(string) string) (*Config, error) {
 		}
 	}
 	c.Allocation.Rules = beside(c.Allocation.Rules)
+	c.Serve.Compare = beside(c.Serve.Compare)
 	if c.Books.file() {
 		c.Books.Calendar = beside(c.Books.Calendar)
 	}

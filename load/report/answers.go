@@ -498,10 +498,10 @@ func (b *builder) anomalies(ctx context.Context) error {
 		t.Columns[i].Sum = false
 	}
 	b.figure("Findings", words.Grouped(fmt.Sprint(len(t.Rows))), "")
-	b.note("A day is held against the median of up to 20 days of its kind (working day or weekend) before it, of those " +
-		"that were fetched whole. It is listed from 4 times their spread on (1.4826 × the median absolute deviation, at " +
-		"least 5 %% of the median), and from 1 currency unit on. The rows behind it: usagelake query \"FROM usage WHERE " +
-		"usage_date = '…' AND token_id = '…'\".")
+	b.note("A day is held against the median of up to 20 days of its kind (working day or weekend) before it, of those "+
+		"that were fetched whole. It is listed from 4 times their spread on (1.4826 × the median absolute deviation, at "+
+		"least 5 %% of the median), and from 1 currency unit on. The rows behind it: %s", b.Voice.or(
+		"usagelake query \"FROM usage WHERE usage_date = '…' AND token_id = '…'\".", "the records of its day and token."))
 	return nil
 }
 

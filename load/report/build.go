@@ -30,6 +30,7 @@ type Options struct {
 	Edition  int      // of Closing: the version of the statement; above 1 the month was closed before
 	Top      int      // of report top: how many; 0 is 20
 	Pictures bool     // whether they will be shown
+	Voice    Voice    // of what it says that can be asked and done
 	Version  string   // of the program
 	Now      time.Time
 	AsOf     time.Time        // the lake is of what was known then (jobs.AsOf): the document says so; zero: it isn't
@@ -156,6 +157,12 @@ func Completing(ctx context.Context, lake *publish.Lake, period schemas.Period, 
 		return Completeness{}, err
 	}
 	defer s.Close()
+	return CompletingOf(ctx, s, period, scope)
+}
+
+// CompletingOf is Completing by a snapshot, which it narrows: whatever is asked of that before is of all.
+func CompletingOf(ctx context.Context, s *query.Snapshot, period schemas.Period, scope query.Scope) (Completeness,
+	error) {
 	b := &builder{Snapshot: s, Options: Options{Scope: scope}, period: period}
 	if err := b.named(ctx); err != nil {
 		return Completeness{}, err
@@ -301,8 +308,8 @@ func (b *builder) named(ctx context.Context) error {
 			if len(near) > 0 {
 				hint = "the nearest are " + strings.Join(near, ", ")
 			}
-			return &OptionsError{fmt.Sprintf("%s %q: nothing in the published file is called that; %s", FlagName(d),
-				words.Cell(v), hint)}
+			return &OptionsError{fmt.Sprintf("%s: nothing in the published file is called that; %s",
+				b.Voice.given(d, fmt.Sprintf("%q", words.Cell(v))), hint)}
 		}
 	}
 	return nil
@@ -368,8 +375,8 @@ func (b *builder) freshness(ctx context.Context) error {
 		// 20th the 20th. It is excluded, as --to is.
 		from, to := b.period.UTC()
 		to = min(to, schemas.DateOf(b.asOf.Add(24*time.Hour-time.Second)))
-		b.warn("%s: what was used in the rest is not in these figures. usagelake export --from %s --to %s fetches it.",
-			b.doc.Completeness.Text, from, to)
+		b.warn("%s: what was used in the rest is not in these figures. %s", b.doc.Completeness.Text, b.Voice.or(
+			fmt.Sprintf("usagelake export --from %s --to %s fetches it.", from, to), "The exports have yet to fetch it."))
 	}
 	t, err := b.ask(ctx, "freshness", "",
 		`SELECT count(*) AS accounts, (SELECT sum(quarantined)::BIGINT FROM partitions) AS quarantined,
@@ -391,11 +398,12 @@ func (b *builder) freshness(ctx context.Context) error {
 	}
 	b.doc.Freshness += "."
 	if positive("quarantined") {
-		b.warn("%s records could not be read and count in no figure: usagelake query \"FROM quarantine\"",
-			cell("quarantined"))
+		b.warn("%s records could not be read and count in no figure: %s", cell("quarantined"),
+			b.Voice.or("usagelake query \"FROM quarantine\"", "in SQL, FROM quarantine"))
 	}
 	if positive("failed_windows") {
-		b.warn("%s windows of the last export failed: usagelake export tries them again", cell("failed_windows"))
+		b.warn("%s windows of the last export failed: %s tries them again", cell("failed_windows"),
+			b.Voice.or("usagelake export", "the next export"))
 	}
 	return b.lacks(ctx)
 }

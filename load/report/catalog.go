@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/usagelake/usagelake/load/posting"
@@ -70,7 +71,7 @@ var reports = []Report{
 	{Name: "journal", About: "debit and credit lines to post, in the forms that ledgers import", Spans: Months,
 		build: (*builder).posted, whole: []string{"chargeback_journal"}, Ledgers: true,
 		NoPeriod: "what is posted is rounded over a whole month, so that debit and credit agree to the cent",
-		NoOwners: "a journal balances as a whole; what one cost centre is charged is in usagelake report statement",
+		NoOwners: "a journal balances as a whole; what one cost centre is charged is in the report statement",
 		Long: "What is to be posted? Debits by account of the general ledger and cost centre, a credit for each currency, " +
 			"each line with an id that stays the same. The formats " + strings.Join(posting.Names(), ", ") +
 			" are files that those ledgers import: of closed months, or with --accrual of months that aren't closed yet.",
@@ -78,7 +79,7 @@ var reports = []Report{
 	{Name: "budget", About: "budgets: spent, left, forecast, status", Spans: Months, Dimensions: everyDimension,
 		build: (*builder).budget, history: true, whole: []string{"budget_status"},
 		NoPeriod: "a budget is for a whole month or quarter, and of some days of it there is none to hold their cost " +
-			"against; what they cost is in usagelake report chargeback",
+			"against; what they cost is in the report chargeback",
 		Long: "How does each budget stand in the periods that the months lie in? A narrowing chooses the budgets that " +
 			"are for it.",
 		Example: "budget --cost-center CC-1010"},
@@ -102,7 +103,7 @@ var reports = []Report{
 		Example: "anomalies --from -7d"},
 	{Name: "forecast", About: "what the current month will come to, and why it differs from the last", Spans: Running,
 		Dimensions: everyDimension, build: (*builder).forecast, history: true,
-		NoPeriod: "it is about the running month; what is over came to what usagelake report chargeback says",
+		NoPeriod: "it is about the running month; what is over came to what the report chargeback says",
 		Long:     "What will the running month come to, and why does cost differ from the month before?",
 		Example:  "forecast --account acme"},
 	{Name: "top", About: "the users, tokens and models that cost most", Spans: AnyDays, Dimensions: everyDimension,
@@ -173,9 +174,6 @@ func Dimensions() []string {
 	return out
 }
 
-// FlagName is the name of a dimension on the command line.
-func FlagName(dimension string) string { return "--" + strings.ReplaceAll(dimension, "_", "-") }
-
 // WhyNot says why the report has no flag for a period or a narrowing; "" of any other, and of one that it has.
 func (r Report) WhyNot(flag string) string {
 	switch {
@@ -204,19 +202,21 @@ func (r Report) Check(o Options) error {
 		case r.Spans == Running:
 			return refuse("the report %s takes no period: %s", r.Name, r.NoPeriod)
 		case r.Spans == Months && !p.Billing:
-			return refuse("the report %s takes whole months (--month 2026-10, or --month 2026-Q3): %s", r.Name, r.NoPeriod)
+			return refuse("the report %s takes whole months (%s): %s", r.Name,
+				o.Voice.or("--month 2026-10, or --month 2026-Q3", o.Voice.given("period", "2026-10")+", or "+
+					o.Voice.given("period", "2026-Q3")), r.NoPeriod)
 		}
 	}
 	for _, d := range query.ScopeDimensions {
 		if len(*o.Scope.Values(d)) > 0 && !slices.Contains(r.Dimensions, d) {
-			return refuse("the report %s can't be narrowed by %s: %s", r.Name, FlagName(d), r.NoOwners)
+			return refuse("the report %s can't be narrowed by %s: %s", r.Name, o.Voice.key(d), r.NoOwners)
 		}
 	}
 	if o.Owner != "" && !r.Owned() {
 		return refuse("the report %s can't be narrowed by --owner: %s", r.Name, r.NoOwners)
 	}
 	if o.By != nil && r.By == nil {
-		return refuse("the report %s has its own order: --by is for chargeback", r.Name)
+		return refuse("the report %s has its own order: %s is for chargeback", r.Name, o.Voice.key("by"))
 	}
 	// The names go into SQL: none but these do.
 	for i, by := range o.By {
@@ -228,13 +228,13 @@ func (r Report) Check(o Options) error {
 		}
 	}
 	if o.Top != 0 && !r.Top {
-		return refuse("the report %s has no use for --top", r.Name)
+		return refuse("the report %s has no use for %s", r.Name, o.Voice.key("top"))
 	}
 	if o.Accrual && !r.Ledgers {
 		return refuse("the report %s has no use for --accrual", r.Name)
 	}
 	if o.Top < 0 {
-		return refuse("--top %d: give how many of each kind", o.Top)
+		return refuse("%s: give how many of each kind", o.Voice.given("top", strconv.Itoa(o.Top)))
 	}
 	return nil
 }

@@ -162,13 +162,16 @@ func (d *Document) Describe(sums ...string) {
 	}
 }
 
-// Exact is Describe for single records: of an amount all digits are shown.
+// Exact is Describe for single records: of an amount all digits are shown, and of a time.
 func (d *Document) Exact() {
 	d.Describe()
 	for _, t := range d.Tables {
 		for i, c := range t.Columns {
-			if c.Kind == Money {
+			switch {
+			case c.Kind == Money:
 				t.Columns[i].Kind = Quantity
+			case c.Name == "request_time":
+				t.Columns[i] = Column{Name: c.Name, Title: "Time, UTC", Kind: Moment}
 			}
 		}
 	}

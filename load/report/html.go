@@ -201,7 +201,7 @@ func (t *Table) html(web Web) *htmlTable {
 			n := utf8.RuneCountInString(s)
 			cells = append(cells,
 				htmlCell{Text: s, Column: t.Columns[i].Title, Num: number, Neg: number && strings.HasPrefix(s, "-"),
-					Short: n <= wordText, Wrap: !number && n > shortText})
+					Short: n <= wordText || t.Columns[i].Kind.timed(), Wrap: !number && n > shortText})
 		}
 		return cells
 	}

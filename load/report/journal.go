@@ -52,8 +52,8 @@ func (b *builder) posted(ctx context.Context) error {
 				j.Period.Name())}
 		case !b.Accrual && !isClosed[month.First()] && !slices.Contains(b.doc.postings.open, month):
 			b.doc.postings.open = append(b.doc.postings.open, month)
-			b.warn("%s is not closed: what is posted of it may change. usagelake close --month %[1]s closes it, and --accrual "+
-				"makes an accrual of it.", j.Period.Name())
+			b.warn("%s is not closed: what is posted of it may change. %s", j.Period.Name(), b.Voice.or("usagelake close "+
+				"--month "+j.Period.Name()+" closes it, and --accrual makes an accrual of it.", "It is final when it is closed."))
 		}
 		entries, err := posting.Entries(j, b.Posting, b.Accrual)
 		if err != nil {

@@ -112,7 +112,7 @@ func writeOwners(ctx context.Context, lake *publish.Lake, opts Options, dir stri
 	names := csv.NewWriter(index)
 	for i, row := range charged.Rows {
 		centers[i] = row[0].Text
-		_ = names.Write([]string{query.NoFormula(centers[i]), folder + "/" + StatementFile(centers[i]) + ".*"})
+		_ = names.Write([]string{query.NoFormula(centers[i]), StatementPath(centers[i]) + ".*"})
 	}
 	names.Flush() // without an error: a buffer takes it
 	if err := out.Bytes(filepath.Join(dir, folder+".csv"), index.Bytes()); err != nil || len(centers) == 0 {
@@ -129,7 +129,7 @@ func writeOwners(ctx context.Context, lake *publish.Lake, opts Options, dir stri
 		if progress != nil {
 			progress(i, len(centers))
 		}
-		write(filepath.Join(dir, folder, StatementFile(centers[i])), doc)
+		write(filepath.Join(dir, filepath.FromSlash(StatementPath(centers[i]))), doc)
 		i++
 	}
 	if progress != nil {
@@ -144,6 +144,9 @@ const folder = "cost-centers"
 // StatementFile is the name of the files of a cost centre's statement, without their extension. It is the same in every
 // month, whoever else is charged then.
 func StatementFile(costCenter string) string { return words.FileName(costCenter, "cost-center") }
+
+// StatementPath is where they stand in the folder of a closed month, with slashes.
+func StatementPath(costCenter string) string { return folder + "/" + StatementFile(costCenter) }
 
 // writeDocument writes a document in the formats that are handed out: path.csv, path.xlsx, path.html.
 func writeDocument(path string, doc *Document, out durable.Out) error {

@@ -267,9 +267,11 @@ func (b *builder) moversPicture(ctx context.Context, currency query.Value) error
 // records, which have no hour.
 func (b *builder) heatPicture(ctx context.Context, currency query.Value) error {
 	t, err := b.ask(ctx, "hours", "Net cost by weekday and hour",
-		fmt.Sprintf(`SELECT isodow(request_time) AS weekday, hour(request_time) AS "hour", count(*) AS requests,
-			sum(amount) AS net_cost FROM usage WHERE currency IS NOT DISTINCT FROM %s AND record_kind = 'request' GROUP BY ALL
-			ORDER BY ALL`, literal(currency)))
+		// Hours since 1970, which began on a Thursday: to look up the calendar for each record takes ten times as long.
+		fmt.Sprintf(`SELECT (since // 24 + 3) %% 7 + 1 AS weekday, since %% 24 AS "hour", sum(requests)::BIGINT AS requests,
+			sum(net_cost) AS net_cost FROM (SELECT epoch_us(request_time) // 3600000000 AS since, count(*) AS requests,
+			sum(amount) AS net_cost FROM usage WHERE currency IS NOT DISTINCT FROM %s AND record_kind = 'request' GROUP BY ALL)
+			GROUP BY ALL ORDER BY ALL`, literal(currency)))
 	if err != nil || len(t.Rows) == 0 {
 		return err
 	}

@@ -35,7 +35,7 @@ func (b *builder) prepaid(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		b.note("How long a balance lasts is in usagelake report reconciliation (runway).")
+		b.note("How long a balance lasts is in the report reconciliation (runway).")
 	}
 	if _, err := b.add(ctx, AsCharged, "draws", "Draws by credit",
 		`SELECT account, currency, billing_month, credit, kind, sum(amount) AS drawn FROM draws_daily WHERE `+during+`

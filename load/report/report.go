@@ -38,10 +38,14 @@ const (
 	Instant       // a time in UTC
 	Second        // a time, shown as it is
 	Flag          // true or false
+	Moment        // a time in UTC, to its last digit
 )
 
 // Shared stands in place of the token and the user of what comes from a shared pool.
 const Shared = "(shared)"
+
+// timed says that values are times, which are read at a glance or not at all: they stay on a line.
+func (k Kind) timed() bool { return k == Day || k == Month || k == Instant || k == Moment }
 
 // Numeric says that values stand to the right.
 func (k Kind) Numeric() bool { return k >= Count && k <= Share }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/usagelake/usagelake/jobs/serve/library"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
@@ -23,6 +24,7 @@ type asked struct {
 	report string      // the path, without a format
 	viewer query.Scope // of who asks; none sees all
 	values url.Values
+	books  *schemas.Books // by whose days the addresses of cells are; nil: UTC's
 }
 
 // recordKeys are the fields of a record that narrow records beside the dimensions.
@@ -33,7 +35,7 @@ var periodKeys = []string{"period", "from", "to"}
 
 // ask reads an address; known are the keys that the page takes beside the period and the dimensions.
 func ask(path string, viewer query.Scope, values url.Values, known ...string) (asked, error) {
-	out := asked{path, viewer, url.Values{}}
+	out := asked{path, viewer, url.Values{}, nil}
 	for key, all := range values {
 		if !slices.Contains(slices.Concat(periodKeys, query.ScopeDimensions, known), key) {
 			return out, &problem{http.StatusBadRequest, "That can't be shown",
@@ -77,32 +79,14 @@ func (a asked) period(books *schemas.Books, now time.Time) (*schemas.Period, err
 	}
 	from, err1 := a.one("from")
 	to, err2 := a.one("to")
-	switch {
-	case err1 != nil || err2 != nil:
+	if err1 != nil || err2 != nil {
 		return nil, cmp.Or(err1, err2)
-	case name != "" && from+to != "":
-		return nil, wrong(fmt.Errorf("the address says both a period and days"))
-	case name != "":
-		p, err := books.ParsePeriod(strings.Split(name, ","), now)
-		if err != nil {
-			return nil, wrong(err)
-		}
-		return &p, nil
-	case from+to == "":
-		return nil, nil
 	}
-	first, err := schemas.ParseDate(from)
+	p, err := library.Period(books, now, name, from, to)
 	if err != nil {
 		return nil, wrong(err)
 	}
-	end := books.Day(now) + 1
-	if to != "" {
-		if end, err = schemas.ParseDate(to); err != nil {
-			return nil, wrong(err)
-		}
-	}
-	p := books.Span(first, end)
-	return &p, nil
+	return p, nil
 }
 
 // address is one of the site, with the values of a, less those of other pages, changed: a nil takes a key away.
@@ -141,19 +125,10 @@ func (a asked) fits(r report.Report) string {
 	return a.address(r.Name, none)
 }
 
-// reports are those that there are of who asks: of some there are none of an owner.
-func (a asked) reports() []report.Report {
-	return slices.DeleteFunc(slices.Clone(report.Reports()), func(r report.Report) bool {
-		return slices.ContainsFunc(query.ScopeDimensions, func(d string) bool {
-			return len(*a.viewer.Values(d)) > 0 && !slices.Contains(r.Dimensions, d)
-		})
-	})
-}
-
 // nav are the pages, each with the period and the owners that are being looked at.
 func (a asked) nav(current string) []link {
 	out := []link{{"Months", Root, "", current == ""}}
-	for _, r := range a.reports() {
+	for _, r := range library.Reports(a.viewer) {
 		out = append(out, link{label(r.Name), a.fits(r), r.About, r.Name == current})
 	}
 	return append(out, link{"Records", a.address("records", nil), "", current == "records"},
@@ -181,9 +156,9 @@ type choice struct {
 
 const mostChoices = 300
 
-// frame asks the file for it.
-func (r *reader) frame(ctx context.Context) (*frame, error) {
-	f, err := r.kept(ctx, "frame", func(ctx context.Context, lake *publish.Lake) (any, int, error) {
+// frameOf asks the file for it.
+func frameOf(ctx context.Context, reader *library.Reader) (*frame, error) {
+	f, err := reader.Kept(ctx, library.Making, "frame", func(ctx context.Context, lake *publish.Lake) (any, int, error) {
 		s, err := query.OpenSnapshot(ctx, lake)
 		if err != nil {
 			return nil, 0, err

@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// chromium runs a real browser without a window. It is skipped where there is none, but not in CI.
-func chromium(t *testing.T, args ...string) []byte {
+// chromiumPath is where the browser is. A test is skipped where there is none, but not in CI.
+func chromiumPath(t *testing.T) string {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
@@ -23,14 +23,25 @@ func chromium(t *testing.T, args ...string) []byte {
 		}
 		t.Skip("no chromium")
 	}
+	return path
+}
+
+func chromiumArgs(profile string, args ...string) []string {
+	return append([]string{"--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+		"--hide-scrollbars", "--enable-logging=stderr", "--user-data-dir=" + profile}, args...)
+}
+
+// chromium runs a real browser without a window.
+func chromium(t *testing.T, args ...string) []byte {
+	t.Helper()
+	path := chromiumPath(t)
 	profile, err := os.MkdirTemp("", "chromium")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = os.RemoveAll(profile) }()
-	cmd := exec.CommandContext(t.Context(), path, append([]string{"--headless", "--no-sandbox", "--disable-gpu",
-		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-		"--disable-dev-shm-usage", "--hide-scrollbars", "--enable-logging=stderr", "--user-data-dir=" + profile}, args...)...)
+	cmd := exec.CommandContext(t.Context(), path, chromiumArgs(profile, args...)...)
 	var out, log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &log
 	if err := cmd.Run(); err != nil {

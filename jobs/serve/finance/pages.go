@@ -2,6 +2,7 @@ package finance
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"html/template"
@@ -11,10 +12,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/usagelake/usagelake/jobs/serve/library"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // shownRows are shown of a table at the most; a file has all.
@@ -36,8 +39,8 @@ type made struct {
 }
 
 // report is a report as a page, or as a file.
-func (s *Site) report(ctx context.Context, reader *reader, r report.Report, values url.Values, format string) (*page,
-	error) {
+func (s *Site) report(ctx context.Context, reader *library.Reader, r report.Report, values url.Values,
+	format string) (*page, error) {
 	var keys []string
 	if r.By != nil {
 		keys = append(keys, "by")
@@ -48,17 +51,20 @@ func (s *Site) report(ctx context.Context, reader *reader, r report.Report, valu
 	if format != "" {
 		keys = append(keys, "table")
 	}
-	a, err := ask(r.Name, reader.who, values, keys...)
+	a, err := ask(r.Name, reader.Scope, values, keys...)
 	if err != nil {
 		return nil, err
 	}
-	f, err := reader.frame(ctx)
+	f, err := frameOf(ctx, reader)
 	if err != nil {
 		return nil, err
 	}
 	// Of a viewer a report is what it is of the whole file for his scope, though his own has nothing else.
-	opts := report.Options{Name: r.Name, Scope: within(a.scope(), reader.who), Now: s.opts.Now(), Version: s.opts.Version,
-		Pictures: format == "" || report.Pictured(format)}
+	opts := report.Options{Name: r.Name, Scope: reader.Within(a.scope()), Now: s.opts.Now(), Version: s.opts.Version,
+		Pictures: format == "" || report.Pictured(format), Voice: report.Address}
+	if s.opts.Posting != nil {
+		opts.Posting = s.opts.Posting()
+	}
 	if opts.Period, err = a.period(f.books, s.opts.Now()); err != nil {
 		return nil, err
 	}
@@ -78,7 +84,8 @@ func (s *Site) report(ctx context.Context, reader *reader, r report.Report, valu
 	}
 	// What an address means by this month, and which month runs, is of a day.
 	day := f.books.Day(s.opts.Now()).String() + " "
-	out, err := reader.kept(ctx, day+a.address(r.Name, map[string][]string{"by": a.values["by"], "top": a.values["top"]}),
+	key := day + a.address(r.Name, map[string][]string{"by": a.values["by"], "top": a.values["top"]})
+	out, err := reader.Kept(ctx, library.Making, key,
 		func(ctx context.Context, lake *publish.Lake) (any, int, error) {
 			doc, err := report.Build(ctx, lake, opts)
 			if err != nil {
@@ -105,19 +112,10 @@ var headTemplate = template.Must(template.New("head").Funcs(pageFuncs).Parse(`<h
 var footTemplate = template.Must(template.New("foot").Funcs(pageFuncs).Parse(
 	`{{range .Notes}}<p>{{printable .}}</p>{{end}}`))
 
-// within is a scope, and where it leaves open what another says, that.
-func within(scope, viewer query.Scope) query.Scope {
-	for _, d := range query.ScopeDimensions {
-		if values := scope.Values(d); len(*values) == 0 {
-			*values = *viewer.Values(d)
-		}
-	}
-	return scope
-}
-
 // of is what was asked for with the period of the document that answers it, where the address names none: what is
 // behind its figures is of that period.
 func (a asked) of(doc *report.Document, books *schemas.Books) asked {
+	a.books = books
 	if a.values.Get("period")+a.values.Get("from")+a.values.Get("to") != "" {
 		return a
 	}
@@ -126,7 +124,7 @@ func (a asked) of(doc *report.Document, books *schemas.Books) asked {
 	}
 	values := maps.Clone(a.values)
 	values.Set("period", doc.Period)
-	return asked{a.report, a.viewer, values}
+	return asked{a.report, a.viewer, values, books}
 }
 
 // made is a document as a page.
@@ -170,7 +168,8 @@ func (a asked) files(table string, formats ...string) (out []report.Download) {
 }
 
 // file is a report as a file. It is made for each who asks: files are large, and asked for but once.
-func (s *Site) file(ctx context.Context, reader *reader, a asked, opts report.Options, format string) (*page, error) {
+func (s *Site) file(ctx context.Context, reader *library.Reader, a asked, opts report.Options,
+	format string) (*page, error) {
 	table, err := a.one("table")
 	if err != nil {
 		return nil, err
@@ -179,10 +178,9 @@ func (s *Site) file(ctx context.Context, reader *reader, a asked, opts report.Op
 		return nil, &problem{http.StatusBadRequest, "There is no such file", "A file of that kind has all tables.",
 			"Leave out which table it is to have."}
 	}
-	key := reader.scope + "\x00file " + a.report + "." + format + "?" + a.values.Encode()
-	out, err := reader.lib.once(ctx, reader.of, reader.lib.making, makeLimit, key,
+	out, err := reader.Made(ctx, library.Making, "file "+a.report+"."+format+"?"+a.values.Encode(),
 		func(ctx context.Context) (any, error) {
-			doc, err := report.Build(ctx, reader.lake, opts)
+			doc, err := report.Build(ctx, reader.Lake, opts)
 			if err == nil && table != "" {
 				err = doc.Choose(table)
 			}
@@ -219,6 +217,13 @@ var recordFields = map[string]string{"token": "token_id", "token_id": "token_id"
 	"user": "user_id", "user_id": "user_id",
 	"custom_user": "custom_user_id", "custom_user_id": "custom_user_id"}
 
+// scopes are the kinds of a row that says in two columns whose it is, and by what addresses have them.
+var scopes = map[string]string{
+	"token": "token_id", "user": "user_id", "custom_user": "custom_user_id",
+	"account": "account", "cost_center": "cost_center", "team": "team", "project": "project",
+	"environment": "environment", "model": "model",
+}
+
 // link is where a cell leads: what is behind it, of the period and the owners that the page is of, and of the owners
 // that its row names.
 func (a asked) link(column string, of func(column string) query.Value) string {
@@ -233,15 +238,37 @@ func (a asked) link(column string, of func(column string) query.Value) string {
 			change[d] = []string{v.Text}
 		}
 	}
+	kind, whose := scopes[of("scope").Text], of("scope_value")
+	if kind != "" && !whose.Null {
+		change[kind] = []string{whose.Text}
+	}
 	for _, month := range []string{"month", "billing_month"} {
 		if m := of(month); !m.Null && len(m.Text) >= 7 {
 			change["period"], change["from"], change["to"] = []string{monthName(m.Text)}, nil, nil
 		}
 	}
 	switch field := recordFields[column]; {
+	case column == "scope_value" && !of("usage_date").Null:
+		return a.link("usage_date", of)
+	case column == "scope_value" && slices.Contains(recordKeys, kind):
+		return a.address("records", change)
+	case column == "scope_value" && kind != "", column == "budget":
+		if p := spanName(of("period_start").Text, of("period_end").Text); p != "" {
+			change["period"], change["from"], change["to"] = []string{p}, nil, nil
+		}
+		change["by"] = []string{cmp.Or(finer[kind], "cost_center")}
+		return a.address("chargeback", change)
+	case column == "invoice":
+		change["period"] = nil
+		change["from"], change["to"] = []string{of("period_start").Text}, []string{of("period_end").Text}
+		change["by"] = []string{"account,model"}
+		return a.address("chargeback", change)
 	case finer[column] != "":
 		// The other names of the row stay what they are, and what was narrowed before does, too.
 		by := finer[column]
+		if value.Text == schemas.Unallocated { // what causes it is who used it
+			by = "token,user,model"
+		}
 		change["by"] = []string{by}
 		return a.address("chargeback", change)
 	case field != "":
@@ -251,9 +278,13 @@ func (a asked) link(column string, of func(column string) query.Value) string {
 			}
 		}
 		return a.address("records", change)
-	case slices.Contains([]string{"day", "book_date"}, column) && // usage_date is a UTC day, and an address has book days
-		len(value.Text) == len("2026-10-01"):
-		change["period"], change["from"], change["to"] = nil, []string{value.Text}, []string{dayAfter(value.Text)}
+	case slices.Contains([]string{"day", "book_date", "usage_date"}, column) && len(value.Text) == len("2026-10-01"):
+		from, to := value.Text, dayAfter(value.Text)
+		if d, err := schemas.ParseDate(value.Text); err == nil && column == "usage_date" {
+			// A UTC day, and an address has book days: those that it lies in.
+			from, to = a.books.Day(d.Start()).String(), (a.books.Day((d + 1).Start().Add(-1)) + 1).String()
+		}
+		change["period"], change["from"], change["to"] = nil, []string{from}, []string{to}
 		return a.address("records", change)
 	case column == "month" || column == "billing_month":
 		change["period"], change["from"], change["to"] = []string{monthName(value.Text)}, nil, nil
@@ -262,20 +293,39 @@ func (a asked) link(column string, of func(column string) query.Value) string {
 	return ""
 }
 
+// spanName is what addresses call the days from one to another, excluded, where they are a month, a quarter or a year
+// of the calendar; "" else.
+func spanName(from, to string) string {
+	first, err1 := schemas.ParseDate(from)
+	end, err2 := schemas.ParseDate(to)
+	if err1 != nil || err2 != nil || first != first.Month().First() || end != end.Month().First() {
+		return ""
+	}
+	switch m := first.Start(); int(end.Month() - first.Month()) {
+	case 1:
+		return first.Month().String()
+	case 3:
+		if (m.Month()-1)%3 == 0 {
+			return fmt.Sprintf("%d-Q%d", m.Year(), (m.Month()-1)/3+1)
+		}
+	}
+	return ""
+}
+
 const indexQuery = `SELECT period, completeness, status, closed_at::DATE AS closed_on, currency, requests, net_cost,
 	corrections_in FROM period_status_and_corrections ORDER BY "month" DESC, currency`
 
 // index is the first page: the months, and where to go.
-func (s *Site) index(ctx context.Context, reader *reader, values url.Values) (*page, error) {
-	a, err := ask("", reader.who, values)
+func (s *Site) index(ctx context.Context, reader *library.Reader, values url.Values) (*page, error) {
+	a, err := ask("", reader.Scope, values)
 	if err != nil {
 		return nil, err
 	}
-	f, err := reader.frame(ctx)
+	f, err := frameOf(ctx, reader)
 	if err != nil {
 		return nil, err
 	}
-	out, err := reader.kept(ctx, "index", func(ctx context.Context, lake *publish.Lake) (any, int, error) {
+	out, err := reader.Kept(ctx, library.Making, "index", func(ctx context.Context, lake *publish.Lake) (any, int, error) {
 		rows, err := query.Run(ctx, lake, indexQuery)
 		if err != nil {
 			return nil, 0, err
@@ -289,15 +339,19 @@ func (s *Site) index(ctx context.Context, reader *reader, values url.Values) (*p
 		var b bytes.Buffer
 		b.WriteString("<header><h1>Finance</h1><p class=\"sub\">What it costs, and who pays</p></header>\n")
 		if err := doc.Content(&b, report.Web{Link: func(column string, of func(string) query.Value) string {
-			if column != "period" {
-				return ""
+			switch {
+			case column == "period":
+				return asked{}.address("chargeback", map[string][]string{"period": {of(column).Text}})
+			case column == "status" && of(column).Text == "closed" && reader.Handout().Any():
+				return closedAddress(of("period").Text)
 			}
-			return asked{}.address("chargeback", map[string][]string{"period": {of(column).Text}})
+			return ""
 		}}); err != nil {
 			return nil, 0, err
 		}
+		b.WriteString(closedLinks(doc, reader))
 		b.WriteString("<section><h2>Reports</h2><ul class=\"list\">\n")
-		for _, r := range a.reports() {
+		for _, r := range library.Reports(a.viewer) {
 			fmt.Fprintf(&b, "<li><a href=\"%s%s\">%s</a> %s</li>\n", Root, r.Name, label(r.Name),
 				template.HTMLEscapeString(r.About))
 		}
@@ -311,4 +365,21 @@ func (s *Site) index(ctx context.Context, reader *reader, values url.Values) (*p
 	}
 	m := out.(*made)
 	return &page{title: m.title, content: m.content, frame: f, asked: a}, nil
+}
+
+// closedLinks leads to the months that are closed.
+func closedLinks(doc *report.Document, reader *library.Reader) string {
+	var out []string
+	for _, row := range doc.Tables[0].Rows { // as indexQuery has its columns
+		link := `<a href="` + template.HTMLEscapeString(closedAddress(row[0].Text)) + `">` +
+			template.HTMLEscapeString(words.Cell(row[0].Text)) + "</a>"
+		if row[2].Text == "closed" && !slices.Contains(out, link) { // a month stands once for each currency
+			out = append(out, link)
+		}
+	}
+	if len(out) == 0 || !reader.Handout().Any() {
+		return ""
+	}
+	return "<section><h2>Closed months</h2><p>With their statements, files and corrections: " +
+		strings.Join(out, " · ") + "</p></section>\n"
 }

@@ -1,34 +1,38 @@
 package finance
 
 import (
+	"context"
+	"errors"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/jobs/serve/library/librarytest"
 	"github.com/usagelake/usagelake/load/report"
-	"github.com/usagelake/usagelake/schemas"
-	"github.com/usagelake/usagelake/schemas/schemastest"
 )
-
-// publishMore publishes a day more.
-func (w *world) publishMore() {
-	w.w.Day(schemas.Partition{Account: "acme", Date: schemastest.Date("2026-11-04")},
-		[4]string{"rec-own-new", "tk_own2", "model-own", "5"})
-	w.w.Publish(publish.PublishOptions{Finance: w.finance})
-}
 
 // They only look, and share a lake.
 func TestPages(t *testing.T) {
 	w := newWorld(t)
 	for name, f := range map[string]func(*testing.T, *world){"every report has its page": everyReportHasItsPage,
 		"bad input is a page": badInputIsAPage, "records sum to the figure": recordsSumToTheFigure,
-		"a row leads to what is behind it": aRowLeadsToWhatIsBehindIt} {
+		"a row leads to what is behind it":      aRowLeadsToWhatIsBehindIt,
+		"a change of rules is for who sees all": aChangeOfRulesIsForWhoSeesAll} {
 		t.Run(name, func(t *testing.T) { f(t, w) })
 	}
+}
+
+// commands are what a page doesn't name: who looks at it has an address, and no command line.
+var commands = regexp.MustCompile(`--[a-z_-]+|usagelake [a-z]+ `)
+
+// said is what a page says, without its style.
+func said(rec *httptest.ResponseRecorder) string {
+	_, body, _ := strings.Cut(rec.Body.String(), "<body>")
+	return body
 }
 
 func everyReportHasItsPage(t *testing.T, w *world) {
@@ -42,6 +46,9 @@ func everyReportHasItsPage(t *testing.T, w *world) {
 			if !strings.Contains(rec.Body.String(), want) {
 				t.Errorf("%s lacks %q", r.Name, want)
 			}
+		}
+		if m := commands.FindString(said(rec)); m != "" {
+			t.Errorf("%s names %q, which its reader can't type", r.Name, m)
 		}
 		if strings.Contains(rec.Body.String(), "<script") || strings.Contains(rec.Body.String(), " style=") {
 			t.Errorf("%s has a script or a style that its policy refuses", r.Name)
@@ -58,13 +65,14 @@ func badInputIsAPage(t *testing.T, w *world) {
 		"nope":                      {404, "There is no such page"},
 		"chargeback.exe":            {404, "There is no such page"},
 		"chargeback?period=2026-13": {400, "There is no such period"},
-		"chargeback?period=2026-10&from=2026-10-01": {400, "both a period and days"},
+		"chargeback?period=2026-10&from=2026-10-01": {400, "period and days are said, both"},
 		"chargeback?from=2026-10-05&to=2026-10-01":  {400, "is not before"},
 		"records?from=2026-10-05&to=2026-10-01":     {400, "It ends before it begins"},
-		"budget?from=2026-10-05":                    {400, "takes whole months"},
-		"chargeback?cost_center=cc-9":               {400, "nothing in the published file is called that"},
+		"budget?from=2026-10-05":                    {400, "takes whole months (period=2026-10"},
+		"chargeback?cost_center=cc-9":               {400, `cost_center=&#34;cc-9&#34;: nothing in the published file`},
+		"forecast?period=2026-10":                   {400, "takes no period"},
 		"chargeback?by=nothing":                     {400, "o dimension"},
-		"reconciliation?team=team-2":                {400, "be narrowed by"},
+		"reconciliation?team=team-2":                {400, "be narrowed by team=:"},
 		"chargeback?colour=red":                     {400, "means nothing here"},
 		"chargeback?period=2026-10&period=2026-11":  {400, "more than once"},
 		"top?top=x":                             {400, "no number"},
@@ -80,15 +88,51 @@ func badInputIsAPage(t *testing.T, w *world) {
 		if rec.Code != want.code || !strings.Contains(text, want.say) {
 			t.Errorf("%s: %d, want %d and %q", path, rec.Code, want.code, want.say)
 		}
+		if m := commands.FindString(said(rec)); m != "" {
+			t.Errorf("%s: it names %q", path, m)
+		}
 		if strings.Contains(text, "777.77") {
 			t.Errorf("%s shows figures", path)
 		}
 	}
 }
 
+func aChangeOfRulesIsForWhoSeesAll(t *testing.T, w *world) {
+	is := func(token string, code int, say string) {
+		t.Helper()
+		rec := w.get("compare", token)
+		if rec.Code != code || !strings.Contains(rec.Body.String(), say) {
+			t.Errorf("%d, want %d and %q", rec.Code, code, say)
+		}
+	}
+	is(tokenAll, 404, "no such page") // nobody names rules
+	changes, err := &Changes{Rules: "new.yaml", Findings: []string{"nobody's: 3"}, Months: []ChangedMonth{{"2026-11",
+		[]ChangedCenter{{"cc-6", "USD", "10.125", "12", "1.875"}, {"cc-2", "USD", "7", "7", "0"}}}}}, error(nil)
+	w.site.opts.Compare = func() func(context.Context) (*Changes, error) {
+		return func(context.Context) (*Changes, error) { return changes, err }
+	}
+	defer func() { w.site.opts.Compare = nil }()
+	for _, say := range []string{">1.88<", ">17.13<", "1 of 2 change", "nobody&#39;s: 3", "new.yaml",
+		`href="/finance/chargeback?by=token%2Cmodel&amp;cost_center=cc-6&amp;period=2026-11"`} {
+		is(tokenAll, 200, say)
+	}
+	for _, token := range []string{tokenSearch, tokenAcme} {
+		is(token, 404, "no such page")
+		if rec := w.get("", token); strings.Contains(rec.Body.String(), "Change of rules") {
+			t.Error("who doesn't see all is led to it")
+		}
+	}
+	err = &RulesError{errors.New("new.yaml:3: no such field\nhint: usagelake allocation check")}
+	is(tokenAll, 409, "new.yaml:3: no such field.")
+	if rec := w.get("compare", tokenAll); strings.Contains(rec.Body.String(), "hint") {
+		t.Error("it says what to type")
+	}
+}
+
 // A page that is kept is of its day: the same address means another month tomorrow.
 func TestThisMonthIsAnotherTomorrow(t *testing.T) {
 	w := newWorld(t)
+	noon := librarytest.Noon
 	for now, want := range map[time.Time]string{noon: "November 2026", noon.AddDate(0, 0, 11): "December 2026"} {
 		w.now = now
 		if rec := w.get("chargeback?period=this", tokenAll); !strings.Contains(rec.Body.String(), want) {
@@ -142,23 +186,6 @@ func aRowLeadsToWhatIsBehindIt(t *testing.T, w *world) {
 				tokenAll); rec.Code != 200 {
 				t.Errorf("%s: %d", l, rec.Code)
 			}
-		}
-	}
-}
-
-// The twenty are those of the docs.
-func TestTheQuestionsAreThoseOfTheDocs(t *testing.T) {
-	b, err := os.ReadFile("../../../docs/questions.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := regexp.MustCompile("(?m)^[0-9]+\\. \\[(.*)\\]\\(.*\\) `(.*)`$").FindAllStringSubmatch(string(b), -1)
-	if len(all) != len(twenty) {
-		t.Fatalf("%d questions", len(all))
-	}
-	for i, m := range all {
-		if twenty[i] != (question{m[1], m[2]}) {
-			t.Errorf("%d: %+v, the docs have %q", i+1, twenty[i], m[1:])
 		}
 	}
 }

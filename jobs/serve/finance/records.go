@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/usagelake/usagelake/jobs/serve/library"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
@@ -67,12 +68,12 @@ const recordColumns = `request_time, cost_center, team, project, pool, token_id,
 	id`
 
 // records are the records behind a figure.
-func (s *Site) records(ctx context.Context, reader *reader, values url.Values, format string) (*page, error) {
-	a, err := ask("records", reader.who, values, append([]string{"page"}, recordKeys...)...)
+func (s *Site) records(ctx context.Context, reader *library.Reader, values url.Values, format string) (*page, error) {
+	a, err := ask("records", reader.Scope, values, append([]string{"page"}, recordKeys...)...)
 	if err != nil {
 		return nil, err
 	}
-	f, err := reader.frame(ctx)
+	f, err := frameOf(ctx, reader)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +104,7 @@ func (s *Site) records(ctx context.Context, reader *reader, values url.Values, f
 	}
 	all := "SELECT " + recordColumns + " FROM " + a.behind(*period) + " ORDER BY request_time, account, id, ordinal"
 	if format != "" {
-		return reader.answerFile(ctx, all, "records-"+period.Name(), format)
+		return answerFile(ctx, reader, all, "records-"+period.Name(), format)
 	}
 	address := func(page int) string {
 		change := map[string][]string{"page": {strconv.Itoa(page)}}
@@ -112,8 +113,8 @@ func (s *Site) records(ctx context.Context, reader *reader, values url.Values, f
 		}
 		return a.address("records", change)
 	}
-	out, err := reader.kept(ctx, "records "+period.Name()+address(n), func(ctx context.Context, lake *publish.Lake) (any,
-		int, error) {
+	key := "records " + period.Name() + address(n)
+	out, err := reader.Kept(ctx, library.Making, key, func(ctx context.Context, lake *publish.Lake) (any, int, error) {
 		snapshot, err := query.OpenSnapshot(ctx, lake)
 		if err != nil {
 			return nil, 0, err
@@ -148,14 +149,21 @@ func (s *Site) records(ctx context.Context, reader *reader, values url.Values, f
 			}
 			count += c
 		}
+		head := &report.Document{Title: "Records", Subtitle: period.Title(),
+			Freshness: a.words() + ". As it is now, by the day of the usage; exact, and before pools are split."}
+		head.Completeness, err = report.CompletingOf(ctx, snapshot, *period, reader.Within(a.scope()))
+		if err != nil {
+			return nil, 0, err
+		}
 		var b bytes.Buffer
-		fmt.Fprintf(&b, `<header><h1>Records</h1><p class="sub">%s</p><p class="fresh">%s. As it is now, by the day of the `+
-			`usage; exact, and before pools are split.</p></header>`, template.HTMLEscapeString(period.Title()),
-			template.HTMLEscapeString(a.words()))
+		if err := headTemplate.Execute(&b, head); err != nil {
+			return nil, 0, err
+		}
 		if count <= fileRows {
 			fmt.Fprintf(&b, `<p class="files">Download all %s: %s</p>`, words.Count(count), anchors(a.recordFiles()))
 		} else {
-			fmt.Fprintf(&b, `<p class="files">A file has %s records at the most: narrow these, or use usagelake query.</p>`,
+			fmt.Fprintf(&b, `<p class="files">A file has %s records at the most: narrow these, or ask whoever runs `+
+				`usagelake for a larger one.</p>`,
 				words.Count(fileRows))
 		}
 		if err := docs[0].Content(&b, report.Web{}); err != nil {
@@ -234,28 +242,20 @@ func (f *frame) knows(a asked) error {
 }
 
 // answerFile is the answer to a query as a file, of fileRows at the most.
-func (r *reader) answerFile(ctx context.Context, sql, name, format string) (*page, error) {
+func answerFile(ctx context.Context, reader *library.Reader, sql, name, format string) (*page, error) {
 	if !slices.Contains([]string{"csv", "xlsx", "parquet", "json"}, format) {
 		return nil, &problem{http.StatusNotFound, "There is no such page", "This can't be had as a file of that kind.",
 			"It can be had as csv, xlsx, parquet and json."}
 	}
-	key := r.scope + "\x00" + format + " " + sql
-	out, err := r.lib.once(ctx, r.of, r.lib.asking, makeLimit, key, func(ctx context.Context) (any, error) {
-		ctx, cancel := context.WithTimeout(ctx, sqlLimit)
-		defer cancel()
-		rows, err := query.Run(ctx, r.lake, sql)
-		if err != nil {
-			return nil, err
-		}
-		defer rows.Close()
-		doc, more, err := report.Of(ctx, rows, "answer", "Answer", fileRows)
+	out, err := reader.Made(ctx, library.Asking, format+" "+sql, func(ctx context.Context) (any, error) {
+		doc, more, err := reader.Answer(ctx, sql, fileRows)
 		if err != nil {
 			return nil, err
 		}
 		if more { // a part would be taken for the whole
 			return nil, &problem{http.StatusRequestEntityTooLarge, "That is too much for a file",
 				"It has more than " + words.Count(fileRows) + " rows, or 64 MiB of text, and a part would be taken for all.",
-				"Ask for some days, or one owner; usagelake query writes files of any size."}
+				"Ask for some days, or one owner; whoever runs usagelake can make a file of any size."}
 		}
 		doc.Generated = time.Now()
 		return fileOf(doc, name, format)

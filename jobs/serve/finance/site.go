@@ -16,6 +16,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/usagelake/usagelake/jobs/serve/library"
+	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/posting"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
@@ -31,6 +34,11 @@ type Options struct {
 	Lake func() (*publish.Lake, error)
 	// Viewers are those who may look. nil, or none of them: whoever can ask sees all.
 	Viewers func() ([]Viewer, error)
+	// Posting is how journals are posted. nil: as its zero value says.
+	Posting func() posting.Settings
+	// Compare gives what holds other rules against the published file; it gives nil where none are named, and is nil where
+	// nobody can name any. A mistake in them is a RulesError.
+	Compare func() func(context.Context) (*Changes, error)
 	// Operator is where the status page stands; "" is nowhere.
 	Operator string
 	Version  string
@@ -43,12 +51,12 @@ type Site struct {
 	opts Options
 	log  *slog.Logger
 	door *door
-	lib  *library
+	lib  *library.Library
 }
 
 // New makes a Site. Close lets go of what it keeps.
 func New(opts Options) *Site {
-	s := &Site{opts: opts, log: opts.Logger, door: newDoor(opts.Now), lib: newLibrary(opts.Lake)}
+	s := &Site{opts: opts, log: opts.Logger, door: newDoor(opts.Now), lib: library.New(opts.Lake)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -56,7 +64,7 @@ func New(opts Options) *Site {
 }
 
 // Close removes the files that were made for viewers.
-func (s *Site) Close() { s.lib.stop() }
+func (s *Site) Close() { s.lib.Close() }
 
 // Wrong is how many tokens came that nobody has.
 func (s *Site) Wrong() int64 {
@@ -135,9 +143,10 @@ type page struct {
 	current string // of the navigation
 	status  int    // 0 is 200
 
-	file []byte
-	kind string // its media type
-	name string
+	file   []byte
+	stream durable.File // in place of file; closed when it was sent
+	kind   string       // its media type
+	name   string
 }
 
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -179,9 +188,16 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.tell(w, r, who, err)
 		return
 	}
-	if p.file != nil {
+	if p.name != "" {
 		w.Header().Set("Content-Type", p.kind)
 		w.Header().Set("Content-Disposition", `attachment; filename="`+p.name+`"`)
+	}
+	switch {
+	case p.stream != nil:
+		http.ServeContent(w, r, p.name, time.Time{}, p.stream)
+		_ = p.stream.Close()
+		return
+	case p.file != nil:
 		_, _ = w.Write(p.file)
 		return
 	}
@@ -190,15 +206,51 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // answer makes what a path is asked for.
 func (s *Site) answer(ctx context.Context, who *Who, path string, values url.Values) (*page, error) {
-	reader, err := s.lib.reader(ctx, who)
+	reader, err := s.lib.Reader(ctx, library.Sight{All: who.All, Scope: who.Scope})
 	if err != nil {
 		return nil, err
 	}
-	defer reader.close()
+	defer reader.Close()
+	p, err := s.page(ctx, reader, path, values)
+	if err == nil && p.name == "" && path != "sql" && path != "compare" { // what is kept
+		reader.Asked(path + "?" + values.Encode())
+	}
+	return p, err
+}
+
+// Watch has the pages of each file that is published made before they are asked for, until ctx ends: the months, what
+// is charged in the last two of them, and what was asked for of the file before. At each tick it looks for another one.
+func (s *Site) Watch(ctx context.Context, tick <-chan time.Time) {
+	s.lib.Watch(ctx, tick, func(ctx context.Context, reader *library.Reader) ([]string, error) {
+		f, err := frameOf(ctx, reader)
+		if err != nil {
+			return nil, err
+		}
+		out := []string{"", "chargeback"}
+		for _, p := range f.Periods[:min(2, len(f.Periods))] {
+			out = append(out, "chargeback?"+url.Values{"period": {p}}.Encode())
+		}
+		return out, nil
+	}, func(ctx context.Context, reader *library.Reader, address string) error {
+		path, query, _ := strings.Cut(address, "?")
+		values, err := url.ParseQuery(query)
+		if err == nil {
+			_, err = s.page(ctx, reader, path, values)
+		}
+		return err
+	})
+}
+
+// page makes what a path is asked for.
+func (s *Site) page(ctx context.Context, reader *library.Reader, path string, values url.Values) (*page, error) {
 	name, format, file := strings.Cut(path, ".")
 	switch {
 	case path == "":
 		return s.index(ctx, reader, values)
+	case path == "compare":
+		return s.compared(ctx, reader, values)
+	case path == "closed":
+		return s.closedMonth(ctx, reader, values)
 	case path == "questions":
 		return s.questions(ctx, reader, values)
 	case name == "records":
@@ -208,8 +260,7 @@ func (s *Site) answer(ctx context.Context, who *Who, path string, values url.Val
 	}
 	r, ok := report.Find(name)
 	if !ok || file && files[format].kind == "" {
-		return nil, &problem{http.StatusNotFound, "There is no such page",
-			"Nothing stands at this address.", "The reports are named above, and the months on the first page."}
+		return nil, noPage()
 	}
 	return s.report(ctx, reader, r, values, format)
 }
@@ -243,6 +294,9 @@ func (s *Site) write(w http.ResponseWriter, who *Who, status int, p *page) {
 		if who.All {
 			d.Operator = s.opts.Operator
 		}
+		if s.comparing(who.All) != nil {
+			d.Nav = append(d.Nav, link{"Change of rules", Root + "compare", "", p.current == "compare"})
+		}
 	}
 	if p.frame != nil {
 		d.Form = p.asked.form(p.frame)
@@ -272,6 +326,7 @@ func (s *Site) tell(w http.ResponseWriter, r *http.Request, who *Who, err error)
 	}
 	var p *problem
 	var options *report.OptionsError
+	var refused *posting.Error
 	switch {
 	case errors.As(err, &p):
 	case errors.Is(err, errUnknown), errors.Is(err, errExpired), errors.Is(err, errWrong):
@@ -296,23 +351,26 @@ func (s *Site) tell(w http.ResponseWriter, r *http.Request, who *Who, err error)
 	case errors.As(err, &options):
 		p = &problem{http.StatusBadRequest, "That can't be shown", sentence(options.Message),
 			"Change what is asked for above, or begin anew."}
+	case errors.As(err, &refused): // a journal, which is for those who see all
+		p = &problem{http.StatusConflict, "That can't be posted", sentence(refused.Message),
+			"Tell whoever runs usagelake: " + refused.Hint + "."}
 	case errors.Is(err, report.ErrNothing):
 		p = &problem{http.StatusNotFound, "Nothing yet", "Nothing is charged to you in what is published so far.",
 			"It is here as soon as there is any usage of yours."}
-	case errors.Is(err, query.ErrNotPublished), errors.Is(err, errMoved):
+	case errors.Is(err, query.ErrNotPublished), errors.Is(err, library.ErrMoved):
 		p = &problem{http.StatusServiceUnavailable, "Nothing can be shown now",
 			"The published file isn't there, or is being moved.", "Try it again in some minutes. If it lasts, tell whoever " +
 				"runs usagelake."}
 	case errors.Is(err, query.ErrOlderTables):
 		p = &problem{http.StatusServiceUnavailable, "Nothing can be shown now",
 			"The published file is of an older version of usagelake.", "It is made anew by the next export that publishes."}
-	case errors.Is(err, errCarved):
+	case errors.Is(err, library.ErrCarved):
 		p = &problem{http.StatusServiceUnavailable, "It is being made", "What is yours is being taken out of what was " +
 			"published.", "Ask again in some moments."}
 		w.Header().Set("Retry-After", "10")
 	case errors.Is(err, context.DeadlineExceeded):
 		p = &problem{http.StatusServiceUnavailable, "That took too long",
-			fmt.Sprintf("It was stopped after %s.", makeLimit), "Ask for less: a shorter period, or one owner."}
+			fmt.Sprintf("It was stopped after %s.", library.MakeLimit), "Ask for less: a shorter period, or one owner."}
 	case errors.Is(err, context.Canceled):
 		p = &problem{http.StatusServiceUnavailable, "That was stopped", "The question was given up.", "Ask it again."}
 	default:
@@ -326,9 +384,12 @@ func (s *Site) tell(w http.ResponseWriter, r *http.Request, who *Who, err error)
 	s.render(w, p.Status, d)
 }
 
-// sentence has a message begin and end as a sentence.
+// sentence has a message begin and end as a sentence; the key of an address stays what it is.
 func sentence(message string) string {
 	message = strings.TrimRight(message, ".")
+	if first, _, _ := strings.Cut(message, " "); strings.Contains(first, "=") {
+		return message + "."
+	}
 	return strings.ToUpper(message[:1]) + message[1:] + "."
 }
 

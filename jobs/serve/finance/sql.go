@@ -4,80 +4,38 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"html/template"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
+	"github.com/usagelake/usagelake/jobs/serve/library"
 	"github.com/usagelake/usagelake/load/publish"
-	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas/words"
 )
-
-// sqlLimit is how long a statement may take.
-const sqlLimit = 20 * time.Second
-
-// longestSQL is how long one may be: addresses of more aren't taken anyway.
-const longestSQL = 8 << 10
-
-// question is one of the twenty of docs/questions.md. A test holds the two against each other.
-type question struct{ Text, View string }
-
-var twenty = []question{
-	{"What does each cost centre owe?", "spend_by_cost_center_month"},
-	{"Debit and credit lines to post", "chargeback_journal"},
-	{"What has no owner, and which token or user causes it?", "unallocated_spend"},
-	{"How much is allocated, day by day?", "allocation_coverage_trend"},
-	{"Who bears a shared pool, by what, in what ratio?", "shared_cost_split"},
-	{"Which rule and version assigned this record?", "allocation_explain"},
-	{"Does the invoice agree with what was used?", "invoice_reconciliation"},
-	{"Does the balance move as usage says?", "balance_reconciliation"},
-	{"Which months are closed, and what was corrected since?", "period_status_and_corrections"},
-	{"What is spent, left, burned a day?", "budget_vs_actual"},
-	{"What will the running month come to?", "forecast_month_end"},
-	{"Why did cost change from month to month?", "month_over_month_drivers"},
-	{"Which days leave their history?", "anomalous_days"},
-	{"Which users, tokens, models cost most?", "top_spenders"},
-	{"What does a request, a million tokens, a user cost?", "unit_cost"},
-	{"How much input comes from the cache, and what does it save?", "cache_savings"},
-	{"List against net", "discount_realised"},
-	{"Which unit prices changed, and when?", "price_changes"},
-	{"What do images, audio, video and tools cost?", "modality_and_tool_spend"},
-	{"How fresh and how complete is it?", "data_freshness_and_gaps"},
-}
-
-// statement is what answers it.
-func (q question) statement() string {
-	if q.View == "allocation_explain" { // a macro, of a record
-		return "FROM allocation_explain((SELECT id FROM usage ORDER BY request_time DESC, id LIMIT 1))"
-	}
-	return "FROM " + q.View
-}
 
 func sqlAddress(path, statement string) string {
 	return Root + path + "?" + url.Values{"q": {statement}}.Encode()
 }
 
 // questions lists the twenty.
-func (s *Site) questions(ctx context.Context, reader *reader, values url.Values) (*page, error) {
-	a, err := ask("questions", reader.who, values)
+func (s *Site) questions(ctx context.Context, reader *library.Reader, values url.Values) (*page, error) {
+	a, err := ask("questions", reader.Scope, values)
 	if err != nil {
 		return nil, err
 	}
-	f, err := reader.frame(ctx)
+	f, err := frameOf(ctx, reader)
 	if err != nil {
 		return nil, err
 	}
 	var b bytes.Buffer
 	b.WriteString("<header><h1>Twenty questions</h1><p class=\"sub\">What finance asks at a month's end. Each is a view" +
 		", and its answer a table that can be narrowed and summed in SQL.</p></header>\n<ol class=\"list\">\n")
-	for _, q := range twenty {
+	for _, q := range library.Questions {
 		fmt.Fprintf(&b, "<li><a href=\"%s\">%s</a> <code>%s</code></li>\n",
-			template.HTMLEscapeString(sqlAddress("sql", q.statement())), template.HTMLEscapeString(q.Text), q.View)
+			template.HTMLEscapeString(sqlAddress("sql", q.Statement())), template.HTMLEscapeString(q.Text), q.View)
 	}
 	b.WriteString("</ol>")
 	return &page{title: "Twenty questions", content: template.HTML(b.String()), frame: f, asked: a, current: "questions"},
@@ -99,8 +57,8 @@ WHERE NOT internal ORDER BY table_name, column_index`
 )
 
 // sql answers a statement. It is the reader's file that is asked: what isn't in it can't be named.
-func (s *Site) sql(ctx context.Context, reader *reader, values url.Values, format string) (*page, error) {
-	a, err := ask("sql", reader.who, values, "q")
+func (s *Site) sql(ctx context.Context, reader *library.Reader, values url.Values, format string) (*page, error) {
+	a, err := ask("sql", reader.Scope, values, "q")
 	if err != nil {
 		return nil, err
 	}
@@ -108,36 +66,30 @@ func (s *Site) sql(ctx context.Context, reader *reader, values url.Values, forma
 	if err != nil {
 		return nil, err
 	}
-	f, err := reader.frame(ctx)
+	f, err := frameOf(ctx, reader)
 	if err != nil {
 		return nil, err
 	}
-	if len(statement) > longestSQL {
+	if len(statement) > library.LongestSQL {
 		return nil, &problem{http.StatusBadRequest, "That is too long",
-			fmt.Sprintf("A statement may have %s bytes.", words.Count(longestSQL)), "Ask for less at once."}
+			fmt.Sprintf("A statement may have %s bytes.", words.Count(library.LongestSQL)), "Ask for less at once."}
 	}
 	if format != "" {
-		p, err := reader.answerFile(ctx, statement, "answer", format)
-		if text := sqlError(err); text != "" {
+		p, err := answerFile(ctx, reader, statement, "answer", format)
+		if text := library.SQLMistake(err); text != "" {
 			return nil, &problem{http.StatusBadRequest, "That can't be answered", text, "Change the statement."}
 		}
 		return p, err
 	}
-	box := map[string]any{"Limit": sqlLimit, "Rows": words.Count(sqlRows), "FileRows": words.Count(fileRows),
-		"Action": Root + "sql", "Longest": longestSQL, "Statement": statement, "Tables": sqlAddress("sql", tablesQuery),
+	box := map[string]any{"Limit": library.SQLLimit, "Rows": words.Count(sqlRows), "FileRows": words.Count(fileRows),
+		"Action": Root + "sql", "Longest": library.LongestSQL, "Statement": statement,
+		"Tables":  sqlAddress("sql", tablesQuery),
 		"Columns": sqlAddress("sql", columnsQuery)}
 	var answer bytes.Buffer
 	if strings.TrimSpace(statement) != "" {
-		out, err := reader.keptBy(ctx, reader.lib.asking, "sql "+statement, func(ctx context.Context,
-			lake *publish.Lake) (any, int, error) {
-			ctx, cancel := context.WithTimeout(ctx, sqlLimit)
-			defer cancel()
-			rows, err := query.Run(ctx, lake, statement)
-			if err != nil {
-				return nil, 0, err
-			}
-			defer rows.Close()
-			doc, more, err := report.Of(ctx, rows, "answer", "Answer", sqlRows)
+		out, err := reader.Kept(ctx, library.Asking, "sql "+statement, func(ctx context.Context, _ *publish.Lake) (any, int,
+			error) {
+			doc, more, err := reader.Answer(ctx, statement, sqlRows)
 			if err != nil {
 				return nil, 0, err
 			}
@@ -154,7 +106,7 @@ func (s *Site) sql(ctx context.Context, reader *reader, values url.Values, forma
 			}})
 			return template.HTML(b.String()), b.Len(), err
 		})
-		if text := sqlError(err); text != "" {
+		if text := library.SQLMistake(err); text != "" {
 			box["Error"] = text
 		} else if err != nil {
 			return nil, err
@@ -172,15 +124,4 @@ func (s *Site) sql(ctx context.Context, reader *reader, values url.Values, forma
 		p.status = http.StatusBadRequest
 	}
 	return p, nil
-}
-
-// sqlError is what a person is told of a statement that fails; "" of an error that isn't the statement's.
-func sqlError(err error) string {
-	switch {
-	case err == nil:
-		return ""
-	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Sprintf("It was stopped after %s. Ask for less: some days, one owner, fewer columns.", sqlLimit)
-	}
-	return words.Printable(query.Mistake(err))
 }

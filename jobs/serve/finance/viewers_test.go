@@ -11,34 +11,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/usagelake/usagelake/jobs/serve/library"
+	"github.com/usagelake/usagelake/jobs/serve/library/librarytest"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
 )
 
-// attacks are statements by which somebody may look for more than is his. {lake} is the lake's directory.
-var attacks = []string{
-	"FROM usage.main.chargeback_daily", "FROM usage.usage", "FROM usage.main.usage", "FROM main.allocations",
-	"FROM usage.main.allocation_keys", "FROM usage.main.allocation_rules", "FROM usage.main.names", "FROM usage.runs",
-	"FROM usage.main.invoice_lines", "FROM usage.main.budgets", "FROM usage.main.balance", "FROM usage.main.partitions",
-	"FROM usage.main.unit_prices", "FROM usage.main.focus_charges", "FROM focus_closed", "FROM usage.main.meta",
-	"SUMMARIZE usage", "SUMMARIZE usage.main.chargeback_daily", "DESCRIBE usage", "SHOW ALL TABLES", "SHOW DATABASES",
-	"FROM information_schema.tables", "FROM information_schema.columns", "FROM duckdb_databases()", "FROM duckdb_tables()",
-	"FROM duckdb_columns()", "FROM duckdb_constraints()", "FROM duckdb_settings()", "FROM duckdb_temporary_files()",
-	"FROM duckdb_views()", "FROM pragma_storage_info('chargeback_daily')", "FROM pragma_database_size()",
-	"FROM temp.chargeback_ever", "FROM whole_budget_status", "FROM usagelake_answer", "FROM chargeback_ever",
-	"FROM carved.main.usage", "FROM read_parquet('{lake}/usage/**/*.parquet')", "FROM '{lake}/usage.duckdb'",
-	"FROM read_text('{lake}/usagelake.yaml')", "FROM read_blob('{lake}/usage.duckdb')", "FROM glob('{lake}/**')",
-	"FROM read_csv('/etc/passwd')", "ATTACH '{lake}/usage.duckdb' AS x", "FROM query('FROM usage')",
-	"FROM query_table('usage')", "SELECT getenv('HOME')", "FROM duckdb_secrets()", "FROM duckdb_logs()",
-	"EXPLAIN ANALYZE FROM usage.main.chargeback_daily", "PRAGMA database_list", "SET enable_external_access = true",
-	"COPY usage TO '/tmp/x.csv'", "CREATE TABLE x AS FROM usage", "SELECT 1; SELECT 2", "FROM allocation_explain('x')",
-	"SELECT * FROM chargeback_daily c FULL JOIN usage u ON true",
-}
-
 // Whatever a viewer asks for, by whatever way, names nobody else and has no figure of anybody else.
 func TestAViewerIsAnsweredWithNothingOfOthers(t *testing.T) {
 	w := newWorld(t)
-	for token, never := range map[string][]string{tokenSearch: hiddenOfSearch, tokenAcme: hiddenOfAcme} {
+	for token, never := range map[string][]string{tokenSearch: librarytest.HiddenOfSearch,
+		tokenAcme: librarytest.HiddenOfAcme} {
 		var paths []string
 		add := func(p ...string) { paths = append(paths, p...) }
 		add("", "records", "records.csv", "questions", "sql", "nope", "chargeback.exe", "sign-in")
@@ -53,11 +36,11 @@ func TestAViewerIsAnsweredWithNothingOfOthers(t *testing.T) {
 			for _, r := range report.Reports() {
 				add(r.Name)
 			}
-			for _, a := range attacks {
+			for _, a := range librarytest.Attacks {
 				add(sqlPath(strings.ReplaceAll(a, "{lake}", w.w.Lake.Dir())))
 			}
-			for _, q := range twenty {
-				add(sqlPath(q.statement()))
+			for _, q := range library.Questions {
+				add(sqlPath(q.Statement()))
 			}
 			add("sql.csv?" + url.Values{"q": {"FROM chargeback_daily"}}.Encode())
 		}
@@ -126,13 +109,13 @@ func TestAnothersNameIsNobodys(t *testing.T) {
 // What a viewer is told of his is what a report of who sees all says of him.
 func TestAViewersFiguresAreThoseOfTheReport(t *testing.T) {
 	w := newWorld(t)
-	for token, scope := range map[string]query.Scope{tokenSearch: {CostCenters: []string{"cc-2"}},
-		tokenAcme: {Accounts: []string{"acme"}}} {
+	for token, scope := range map[string]query.Scope{tokenSearch: librarytest.Search,
+		tokenAcme: librarytest.Acme} {
 		for _, c := range []struct{ path, table, by string }{{path: "chargeback.csv?"}, {path: "top.csv?"},
 			{path: "unit-cost.csv?"}, {path: "chargeback.csv?by=token", by: "token"},
 			{path: "statement.csv?table=journal", table: "journal"}} {
 			name, _, _ := strings.Cut(c.path, ".")
-			opts := report.Options{Name: name, Scope: scope, Now: noon, Version: "test"}
+			opts := report.Options{Name: name, Scope: scope, Now: librarytest.Noon, Version: "test"}
 			if c.by != "" {
 				opts.By = []string{c.by}
 			}
@@ -278,7 +261,7 @@ func TestAPublishIsSeenAtOnce(t *testing.T) {
 	if info, err := os.Stat(filepath.Dir(before[0])); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("others can read it: %v %v", info.Mode(), err)
 	}
-	w.publishMore()
+	w.w.PublishMore()
 	if now := w.get("chargeback.csv", tokenSearch).Body.String(); now == old || !strings.Contains(now, "cc-2") {
 		t.Errorf("after a publish:\n%s", now)
 	}
@@ -288,36 +271,6 @@ func TestAPublishIsSeenAtOnce(t *testing.T) {
 	w.site.Close()
 	if left := scratch(); len(left) != 0 {
 		t.Errorf("left: %v", left)
-	}
-}
-
-// A request that began before a publish ends on the file of before.
-func TestAPublishWaitsForNobody(t *testing.T) {
-	w := newWorld(t)
-	who := &Who{Scope: query.Scope{CostCenters: []string{"cc-2"}}}
-	r, err := w.site.lib.reader(t.Context(), who)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.publishMore()
-	if rec := w.get("", tokenSearch); rec.Code != 200 {
-		t.Fatal(rec.Code)
-	}
-	rows, err := query.Run(t.Context(), r.lake, "SELECT count(*) FROM usage")
-	if err != nil {
-		t.Fatalf("the file of before: %v", err)
-	}
-	for row := range rows.All(t.Context()) {
-		if row[0].Text != "6" {
-			t.Errorf("%s records", row[0].Text)
-		}
-	}
-	if err := rows.Close(); err != nil {
-		t.Error(err)
-	}
-	r.close()
-	if _, err := os.Stat(r.lake.Dir()); !os.IsNotExist(err) {
-		t.Errorf("it is left: %v", err)
 	}
 }
 

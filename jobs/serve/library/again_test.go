@@ -1,0 +1,172 @@
+package library
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/usagelake/usagelake/jobs/serve/library/librarytest"
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/schemastest"
+)
+
+// What nobody waits for gets a place while another is left, and nobody waits; and one at once when somebody does.
+func TestWhoWaitsComesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoom(2)
+		var mu sync.Mutex
+		var got []string
+		wanted := map[string]bool{}
+		take := func(name string) {
+			go func() {
+				if err := r.take(t.Context(), func() bool { mu.Lock(); defer mu.Unlock(); return wanted[name] }); err != nil {
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				got = append(got, name)
+			}()
+			synctest.Wait()
+		}
+		is := func(want ...string) {
+			t.Helper()
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			if !slices.Equal(got, want) {
+				t.Fatalf("places have %v, want %v", got, want)
+			}
+		}
+		want := func(name string) { mu.Lock(); wanted[name] = true; mu.Unlock() }
+		for _, name := range []string{"a", "b", "c", "d"} {
+			want(name)
+		}
+		take("ahead 1")
+		take("ahead 2")
+		is("ahead 1") // the last place is nobody's who isn't waited for
+		take("a")
+		is("ahead 1", "a")
+		take("b")
+		take("c")
+		is("ahead 1", "a")
+		r.leave()
+		is("ahead 1", "a", "b")
+		want("ahead 2") // somebody asks for it, behind c
+		r.tell()
+		r.leave()
+		is("ahead 1", "a", "b", "c")
+		r.leave()
+		is("ahead 1", "a", "b", "c", "ahead 2")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := r.take(ctx, func() bool { return true }); err == nil {
+			t.Error("who gives up has a place")
+		}
+		r.leave()
+		take("d")
+		is("ahead 1", "a", "b", "c", "ahead 2", "d")
+		if len(r.queue) != 0 {
+			t.Errorf("%d are left in the queue", len(r.queue))
+		}
+	})
+}
+
+// After a publish, what was asked for is made anew, what was asked for last first, each for who asked; and who asks
+// then finds it.
+func TestWhatWasAskedForIsMadeAnew(t *testing.T) {
+	w := librarytest.New(t)
+	l := New(w.Open)
+	t.Cleanup(l.Close)
+	made := map[string]int{}
+	var mu sync.Mutex
+	page := func(ctx context.Context, r *Reader, address string) (string, error) {
+		out, err := r.Kept(ctx, Making, address, func(_ context.Context, lake *publish.Lake) (any, int, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			made[r.scope+address]++
+			return fmt.Sprintf("%s of %t", address, lake == r.of.lake), 1, nil
+		})
+		if err != nil {
+			return "", err
+		}
+		return out.(string), nil
+	}
+	ask := func(who Sight, address, want string) {
+		t.Helper()
+		r, err := l.Reader(t.Context(), who)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		if got, err := page(t.Context(), r, address); got != want || err != nil {
+			t.Errorf("%s: %s, %v", address, got, err)
+		}
+		r.Asked(address)
+	}
+	all, search := Sight{All: true}, Sight{Scope: librarytest.Search}
+	order := make(chan string, 100)
+	tick := make(chan time.Time)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		l.Watch(ctx, tick, func(context.Context, *Reader) ([]string, error) { return []string{"months"}, nil },
+			func(ctx context.Context, r *Reader, address string) error {
+				_, err := page(ctx, r, address)
+				order <- fmt.Sprintf("%s %t", address, r.scope == "")
+				if address == "broken" {
+					panic("broken")
+				}
+				return err
+			})
+	}()
+	comes := func(want ...string) {
+		t.Helper()
+		for _, w := range want {
+			if got := <-order; got != w {
+				t.Errorf("%q is made, want %q", got, w)
+			}
+		}
+	}
+	comes("months true") // of the first file, too
+	ask(all, "broken", "broken of true")
+	ask(all, "a", "a of true")
+	ask(search, "a", "a of false")
+	ask(all, "b", "b of true")
+	ask(all, "a", "a of true")
+	date := schemastest.Date("2026-11-05")
+	published := func() {
+		date++
+		w.Day(schemas.Partition{Account: "acme", Date: date}, [4]string{"rec-" + date.String(), "tk_own2", "model-own", "5"})
+		w.Publish(publish.PublishOptions{Finance: w.Finance})
+		tick <- time.Time{}
+	}
+	for range 2 {
+		published()
+		comes("months true", "a true", "b true", "a false", "broken true")
+	}
+	was := made["a"]
+	ask(all, "a", "a of true")
+	ask(all, "months", "months of true")
+	if was != 3 || made["a"] != was {
+		t.Errorf("a is made %d times, and %d when it is asked for", was, made["a"])
+	}
+	// What nobody asks for any more is given up; what was asked for meanwhile comes first.
+	for range unasked - 2 {
+		published()
+		comes("months true", "a true", "b true", "a false", "broken true")
+	}
+	published()
+	comes("months true", "a true")
+	tick <- time.Time{} // nothing is published since
+	cancel()
+	<-ended
+	if len(order) > 0 {
+		t.Errorf("%s is made, too", <-order)
+	}
+}

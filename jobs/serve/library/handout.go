@@ -1,0 +1,150 @@
+package library
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/usagelake/usagelake/load/durable"
+	"github.com/usagelake/usagelake/load/pack"
+	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/load/query"
+	"github.com/usagelake/usagelake/load/report"
+	"github.com/usagelake/usagelake/schemas"
+)
+
+// ErrChanged says that a file of a closed month isn't what the month was closed with.
+var ErrChanged = errors.New("it isn't what the month was closed with")
+
+// Handout is what may be handed to a reader of the folders of closed months, which stand beside the published file:
+// everything, or what is of some cost centres alone. A team's or an account's part in a month has no files there.
+type Handout struct {
+	lake    *publish.Lake
+	all     bool
+	centers []string
+}
+
+// Handout is the reader's.
+func (r *Reader) Handout() Handout {
+	h := Handout{lake: r.of.lake, all: r.SeesAll(), centers: r.Scope.CostCenters}
+	for _, d := range query.ScopeDimensions {
+		if d != "cost_center" && len(*r.Scope.Values(d)) > 0 {
+			h.centers = nil
+		}
+	}
+	return h
+}
+
+// Any says whether anything of a closed month can be the reader's.
+func (h Handout) Any() bool { return h.all || len(h.centers) > 0 }
+
+// Closing is a closed month as it is handed to a reader.
+type Closing struct {
+	publish.ClosedMonth // of who sees all; else what is in every statement: month, when, and which version
+	Files               []Handed
+}
+
+// Handed is a file of a closed month. Name is what who asks calls it; it is looked for among the month's files, and no
+// part of a path.
+type Handed struct {
+	Name   string
+	path   string
+	Size   int64
+	SHA256 string // "" of a signature
+	Center string // the cost centre whose package it is; "" else
+}
+
+// Closing is that of a month; nil if it isn't closed. The files are those that its manifest names, and packages that
+// were made of this very manifest.
+func (h Handout) Closing(month schemas.Month) (*Closing, error) {
+	closed, err := h.lake.Closed()
+	i := slices.IndexFunc(closed, func(c publish.ClosedMonth) bool { return c.Month == month })
+	if err != nil || i < 0 || !h.Any() {
+		return nil, err
+	}
+	c := closed[i]
+	out := &Closing{ClosedMonth: c}
+	if !h.all {
+		out.ClosedMonth = publish.ClosedMonth{Manifest: publish.Manifest{Month: c.Month, ClosedAt: c.ClosedAt,
+			Edition: c.Edition}}
+	}
+	var mine []string // the beginnings of their names
+	for _, center := range h.centers {
+		mine = append(mine, report.StatementPath(center)+".")
+	}
+	for _, f := range c.Files {
+		own := func(start string) bool { return strings.HasPrefix(f.Path, start) }
+		if filepath.IsLocal(f.Path) && (h.all || slices.ContainsFunc(mine, own)) {
+			out.Files = append(out.Files, Handed{Name: f.Path, path: filepath.Join(c.Dir, filepath.FromSlash(f.Path)),
+				Size: f.Bytes, SHA256: f.SHA256})
+		}
+	}
+	if h.all {
+		for name, digest := range map[string]string{publish.ManifestName: c.Digest, publish.SignatureFile: ""} {
+			path := filepath.Join(c.Dir, name)
+			if info, err := h.lake.FS.Stat(path); err == nil {
+				out.Files = append(out.Files, Handed{Name: name, path: path, Size: info.Size(), SHA256: digest})
+			} else if !errors.Is(err, fs.ErrNotExist) {
+				return nil, err
+			}
+		}
+	}
+	packages, err := pack.Read(h.lake, month)
+	if err != nil || packages == nil || packages.Closed != c.Digest {
+		return out, err
+	}
+	for _, p := range packages.Packages {
+		if filepath.IsLocal(p.Name) && (h.all || slices.Contains(h.centers, p.CostCenter)) {
+			out.Files = append(out.Files, Handed{Name: p.Name + ".zip", path: packages.Zip(p), Size: p.Bytes, SHA256: p.SHA256,
+				Center: p.CostCenter})
+		}
+	}
+	return out, nil
+}
+
+// Find is the file of a name.
+func (c *Closing) Find(name string) (Handed, bool) {
+	i := slices.IndexFunc(c.Files, func(f Handed) bool { return f.Name == name })
+	if i < 0 {
+		return Handed{}, false
+	}
+	return c.Files[i], true
+}
+
+// Open opens a file of a closed month, if it is what its digest says. The caller closes it.
+func (h Handout) Open(f Handed) (_ durable.File, err error) {
+	file, err := h.lake.FS.Open(f.path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%s: %w", f.path, errors.Join(err, file.Close()))
+		}
+	}()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, file); err != nil {
+		return nil, err
+	}
+	if f.SHA256 != "" && hex.EncodeToString(sum.Sum(nil)) != f.SHA256 {
+		return nil, ErrChanged
+	}
+	_, err = file.Seek(0, io.SeekStart)
+	return file, err
+}
+
+// Months are those that are closed, the last first.
+func (h Handout) Months() ([]publish.ClosedMonth, error) {
+	if !h.Any() {
+		return nil, nil
+	}
+	closed, err := h.lake.Closed()
+	slices.Reverse(closed)
+	return closed, err
+}

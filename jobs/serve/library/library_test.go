@@ -1,0 +1,73 @@
+package library
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/usagelake/usagelake/jobs/serve/library/librarytest"
+	"github.com/usagelake/usagelake/load/query"
+)
+
+// A request that began before a publish ends on the file of before. Who sees nothing is given none.
+func TestAPublishWaitsForNobody(t *testing.T) {
+	w := librarytest.New(t)
+	l := New(w.Open)
+	t.Cleanup(l.Close)
+	if r, err := l.Reader(t.Context(), Sight{}); err == nil {
+		r.Close()
+		t.Error("who sees nothing is given a file")
+	}
+	search := Sight{Scope: librarytest.Search}
+	r, err := l.Reader(t.Context(), search)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.PublishMore()
+	next, err := l.Reader(t.Context(), search)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next.Close()
+	rows, err := query.Run(t.Context(), r.Lake, "SELECT count(*) FROM usage")
+	if err != nil {
+		t.Fatalf("the file of before: %v", err)
+	}
+	for row := range rows.All(t.Context()) {
+		if row[0].Text != "6" {
+			t.Errorf("%s records", row[0].Text)
+		}
+	}
+	if err := rows.Close(); err != nil {
+		t.Error(err)
+	}
+	// A statement of people's own is stopped.
+	l.limit = 50 * time.Millisecond
+	_, _, err = r.Answer(t.Context(), "SELECT sum(a.range * b.range % 7) FROM range(10000000) a, range(10000000) b", 1)
+	if said := SQLMistake(err); !strings.Contains(said, "It was stopped after 20s") {
+		t.Errorf("a statement without end: %v, said %q", err, said)
+	}
+	r.Close()
+	if _, err := os.Stat(r.Lake.Dir()); !os.IsNotExist(err) {
+		t.Errorf("it is left: %v", err)
+	}
+}
+
+// The twenty are those of the docs.
+func TestTheQuestionsAreThoseOfTheDocs(t *testing.T) {
+	b, err := os.ReadFile("../../../docs/questions.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := regexp.MustCompile("(?m)^[0-9]+\\. \\[(.*)\\]\\(.*\\) `(.*)`$").FindAllStringSubmatch(string(b), -1)
+	if len(all) != len(Questions) {
+		t.Fatalf("%d questions", len(all))
+	}
+	for i, m := range all {
+		if Questions[i] != (Question{m[1], m[2]}) {
+			t.Errorf("%d: %+v, the docs have %q", i+1, Questions[i], m[1:])
+		}
+	}
+}
