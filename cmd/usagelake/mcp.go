@@ -74,7 +74,7 @@ func (a *app) mcp(ctx context.Context, viewer, as string) error {
 			"(Ctrl-D ends it)")
 	}
 	s := assist.New(assist.Options{Lake: open, Sight: sight, Viewer: name, Version: version(), Now: a.Now,
-		Logger: a.scheduleLog()})
+		Posting: cfg.Journal.Posting(), Logger: a.scheduleLog()})
 	defer s.Close()
 	a.printed = true // stdout has the protocol, and nothing after it
 	if err := s.Serve(ctx, a.Stdin, a.Stdout); err != nil && !errors.Is(err, io.EOF) {
@@ -87,7 +87,8 @@ func (a *app) mcp(ctx context.Context, viewer, as string) error {
 	return nil
 }
 
-// sightOf is what a viewer of the config sees, asked anew at each call, and what the viewer is called.
+// sightOf is what a viewer of the config sees, of one with a map as the map says at each call, and what the viewer is
+// called.
 func sightOf(cfg *config.Config, viewer, as string) (func() (library.Sight, error), string, error) {
 	var names []string
 	for _, v := range cfg.Serve.Viewers {

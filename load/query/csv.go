@@ -168,8 +168,9 @@ func (f CSVForm) AppendTime(to []byte, s string) []byte {
 }
 
 // guessed are the texts that a spreadsheet makes numbers, dates or times of, and some that it doesn't: 0042, 1-2, 1E5,
-// 3 PM, 10-Mar-26. What they are made of is harmless within quotes.
-var guessed = regexp.MustCompile(`^[0-9][0-9.,:/+% -]*([A-Za-z]{1,9}[0-9.,:/+% -]*)?$`)
+// 3 PM, 10-Mar-26, .5, (5), $5, 5 €, TRUE. What they are made of is harmless within quotes.
+var guessed = regexp.MustCompile(
+	`^((?i:true|false)|[ ($€£¥]*[.,]?[0-9][0-9.,:/+% -]*([A-Za-z]{1,9}[0-9.,:/+% -]*)?[ )$€£¥]*)$`)
 
 // excelLiteral is how long a text within a formula can be.
 const excelLiteral = 255

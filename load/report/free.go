@@ -26,6 +26,7 @@ func Of(ctx context.Context, rows *query.Rows, name, title string, limit int) (d
 	for _, c := range rows.Columns {
 		// A column of a known name may hold anything here.
 		t.Columns = append(t.Columns, Column{Name: c.Name, Title: c.Name, Kind: kindOf(c)})
+		t.types = append(t.types, c.Type)
 	}
 	bytes := 0
 	for row, err := range rows.All(ctx) {
@@ -57,7 +58,8 @@ func kindOf(c query.ResultColumn) Kind {
 		return Second
 	case c.Type == "BOOLEAN":
 		return Flag
-	case c.Numeric && (strings.HasSuffix(c.Type, "INT") || strings.HasSuffix(c.Type, "INTEGER")):
+	case c.Numeric && (strings.HasSuffix(c.Type, "INT") || strings.HasSuffix(c.Type, "INTEGER") ||
+		strings.HasSuffix(c.Type, ",0)")):
 		return Whole
 	case c.Numeric:
 		return Quantity
@@ -152,6 +154,7 @@ func (e *TooLarge) Error() string { return "the answer has " + e.What }
 // of sums are summed, by currency.
 func (d *Document) Describe(sums ...string) {
 	for _, t := range d.Tables {
+		t.types = nil
 		for i, c := range t.Columns {
 			t.Columns[i] = describe(query.ResultColumn{Name: c.Name, Numeric: c.Kind.Numeric()})
 			if _, ok := names[c.Name]; !ok {

@@ -2,9 +2,12 @@ package report_test
 
 import (
 	"bytes"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -138,5 +141,59 @@ func TestAnAnswerThatASheetCantHoldIsRefused(t *testing.T) {
 	f, _ := answered(t, lake, "SELECT 1 AS n WHERE false")
 	if got, err := f.GetRows("Answer"); err != nil || len(got) != 1 {
 		t.Errorf("of an answer without rows %v, %v", got, err)
+	}
+}
+
+// The Parquet of an answer has the types and the values that DuckDB has, and text where Parquet can't hold a value.
+func TestTheParquetOfAnAnswerHoldsWhatDuckDBDoes(t *testing.T) {
+	lake := randomBooks(t, 0).lake
+	cases := []struct{ sql, kind, shown string }{
+		{"avg(x)", "DOUBLE", "0.5"}, {"'NaN'::DOUBLE", "DOUBLE", "nan"}, {"1e-20::DOUBLE", "DOUBLE", "1e-20"},
+		{"1e-18::DECIMAL(38,18)", "DECIMAL(38,18)", "0.000000000000000001"},
+		{"-1234567.123456789012::DECIMAL(38,12)", "DECIMAL(38,12)", "-1234567.123456789012"},
+		{"12345678901234567890::DECIMAL(38,0)", "DECIMAL(38,0)", "12345678901234567890"},
+		{"12345678901234567890123456789::HUGEINT", "DECIMAL(38,0)", "12345678901234567890123456789"},
+		{"9223372036854775807", "BIGINT", "9223372036854775807"}, {"7", "BIGINT", "7"},
+		{"DATE '2026-11-01'", "DATE", "2026-11-01"}, {"DATE '12026-11-01'", "VARCHAR", "12026-11-01"},
+		{"TIMESTAMP_NS '2026-11-01 10:00:00.123456789'", "TIMESTAMP_NS", "2026-11-01 10:00:00.123456789"},
+		{"TIMESTAMP '2026-11-01 10:00:00.123456'", "TIMESTAMP WITH TIME ZONE", "2026-11-01 10:00:00.123456+00"},
+		{"true", "BOOLEAN", "true"}, {"NULL::DECIMAL(18,12)", "DECIMAL(18,12)", ""}, {"'0042'", "VARCHAR", "0042"},
+	}
+	columns, asked := make([]string, len(cases)), make([]string, len(cases))
+	for i, c := range cases {
+		columns[i] = fmt.Sprintf("%s AS c%d", c.sql, i)
+		asked[i] = fmt.Sprintf("typeof(c%[1]d) || ' ' || coalesce(c%[1]d::VARCHAR, '')", i)
+	}
+	rows, err := query.Run(t.Context(), lake, "SELECT "+strings.Join(columns, ", ")+" FROM (VALUES (0), (1)) v(x)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	doc, _, err := report.Of(t.Context(), rows, "answer", "Answer", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "answer.parquet")
+	var content bytes.Buffer
+	if err := doc.Parquet(&content); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, content.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("duckdb", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var got string
+	if err := db.QueryRowContext(t.Context(), "SELECT concat_ws(chr(10), "+strings.Join(asked, ", ")+") FROM '"+name+
+		"'").Scan(&got); err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range strings.Split(got, "\n") {
+		if want := cases[i].kind + " " + cases[i].shown; line != want {
+			t.Errorf("%s is %s, want %s", cases[i].sql, line, want)
+		}
 	}
 }

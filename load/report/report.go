@@ -75,6 +75,8 @@ type Table struct {
 	Rows [][]query.Value
 	// Group is the column whose values have a sheet of their own in a workbook; "" is none.
 	Group string
+
+	types []string // DuckDB's, of the columns of an answer that is no report: they may hold anything; nil of ours
 }
 
 // completeness is the column that says how complete a row's period is.

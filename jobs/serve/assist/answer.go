@@ -129,8 +129,12 @@ func (a *answer) text() string {
 		line("%s", a.Title)
 	}
 	line("Completeness of %s: %s", a.Completeness.Period, a.Completeness.Text)
-	line("Published %s; usage up to %s. Currencies: %s.", a.PublishedAt, cmp.Or(a.AsOf, "no time yet"),
-		cmp.Or(strings.Join(a.Currencies, ", "), "none yet"))
+	complete := "no time yet"
+	if a.CompleteTo != nil {
+		complete = *a.CompleteTo
+	}
+	line("Published %s; usage up to %s, of every account up to %s. Currencies: %s.", a.PublishedAt,
+		cmp.Or(a.AsOf, "no time yet"), complete, cmp.Or(strings.Join(a.Currencies, ", "), "none yet"))
 	if a.BookCurrency != "" {
 		line("Books are in %s.", a.BookCurrency)
 	}

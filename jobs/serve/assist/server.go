@@ -12,6 +12,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/usagelake/usagelake/jobs/serve/library"
+	"github.com/usagelake/usagelake/load/posting"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
@@ -31,7 +32,8 @@ type Options struct {
 	Viewer  string // the name of who may see it; "" if nobody is named
 	Version string
 	Now     func() time.Time
-	Logger  *slog.Logger // nil: nothing is logged
+	Posting posting.Settings // how journals are posted
+	Logger  *slog.Logger     // nil: nothing is logged
 }
 
 // Server answers assistants, of one viewer.

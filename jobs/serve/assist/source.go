@@ -163,13 +163,14 @@ const mostIncomplete = 12
 
 // whole is how complete all of the file is.
 func (s *source) whole() (all completeness, incomplete []completeness) {
-	if len(s.months) == 1 {
+	switch len(s.months) {
+	case 0: // a viewer without a charge, or a file without usage
+		return completeness{Period: "all", Text: "not known: nothing that may be seen here was charged yet"}, nil
+	case 1:
 		return s.months[0], nil
 	}
 	all = completeness{Complete: true, Text: "complete"}
-	if n := len(s.months); n > 0 {
-		all.Period = s.months[n-1].Period + " to " + s.months[0].Period
-	}
+	all.Period = s.months[len(s.months)-1].Period + " to " + s.months[0].Period
 	for _, m := range s.months {
 		all.MissingSeconds += m.MissingSeconds
 		if !m.Complete {
