@@ -21,6 +21,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs/serve/library"
 	"github.com/usagelake/usagelake/jobs/serve/library/librarytest"
+	"github.com/usagelake/usagelake/load/posting"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
@@ -117,6 +118,8 @@ func TestAnswers(t *testing.T) {
 		"a viewer is answered with nothing of others": aViewerIsAnsweredWithNothingOfOthers,
 		"every answer says how complete it is":        everyAnswerSaysHowCompleteItIs,
 		"figures are those of the report":             figuresAreThoseOfTheReport,
+		"a journal is posted as the config says":      aJournalIsPostedAsTheConfigSays,
+		"nothing charged isn't complete":              nothingChargedIsntComplete,
 		"cells are exact":                             cellsAreExact,
 		"answers have an end":                         answersHaveAnEnd,
 		"a mistake says what to do":                   aMistakeSaysWhatToDo,
@@ -195,6 +198,24 @@ func aViewerIsAnsweredWithNothingOfOthers(t *testing.T, w *librarytest.World) {
 	none, _, _ := c.call("report", args{"name": "chargeback", "cost_center": []string{"zz-6"}})
 	if strings.ReplaceAll(real, "cc-6", "zz-6") != none {
 		t.Errorf("%s\nof a name that nobody has:\n%s", real, none)
+	}
+}
+
+func aJournalIsPostedAsTheConfigSays(t *testing.T, w *librarytest.World) {
+	c := connect(t, w, everything, func(o *Options) {
+		o.Posting = posting.Settings{Series: "ZZZ", PostingDate: posting.NextMonth}
+	})
+	all, _, wrong := c.call("report", args{"name": "journal", "period": "2026-10"})
+	if wrong || !strings.Contains(all, "ZZZ202610") || !strings.Contains(all, "2026-11-01") {
+		t.Errorf("%.3000s", all)
+	}
+}
+
+func nothingChargedIsntComplete(t *testing.T, w *librarytest.World) {
+	c := connect(t, w, library.Sight{Scope: query.Scope{CostCenters: []string{"cc-nothing"}}})
+	all, structured, wrong := c.call("query", args{"sql": "SELECT sum(net_cost) FROM chargeback_daily"})
+	if of := structured["completeness"].(args); wrong || of["complete"] != false || of["period"] != "all" {
+		t.Errorf("%.3000s", all)
 	}
 }
 

@@ -314,7 +314,7 @@ func (s *Server) ask(ctx context.Context, r *library.Reader, a *answer, f *sourc
 			}
 			return nil
 		})
-		return t, took.room, err
+		return t, library.Passing(statement, took.room), err
 	})
 	if text := library.SQLMistake(err); text != "" {
 		return nil, wrong("%s", text)

@@ -104,7 +104,7 @@ func (s *Site) sql(ctx context.Context, reader *library.Reader, values url.Value
 				}
 				return out
 			}})
-			return template.HTML(b.String()), b.Len(), err
+			return template.HTML(b.String()), library.Passing(statement, b.Len()), err
 		})
 		if text := library.SQLMistake(err); text != "" {
 			box["Error"] = text

@@ -312,6 +312,9 @@ func (e *edition) isWaited(name string) bool {
 	return e.waited[name] > 0
 }
 
+// notKept is the size of what is told once.
+const notKept = -1
+
 // Kept is what was made of the file under a name, or is made now; size tells how much of the room it takes. What is
 // made is the same for all who see the same, so a name says all that it hangs on. Nothing may write to it.
 func (r *Reader) Kept(ctx context.Context, at Place, name string,
@@ -326,7 +329,10 @@ func (r *Reader) Kept(ctx context.Context, at Place, name string,
 		}
 		page, size, err := make(ctx, r.Lake)
 		if err == nil {
-			r.of.keep(&kept{key, page, size + len(key)})
+			if size != notKept {
+				size += len(key)
+			}
+			r.of.keep(&kept{key, page, size})
 		}
 		return page, err
 	})
@@ -352,7 +358,7 @@ func (e *edition) find(key string) (any, bool) {
 func (e *edition) keep(k *kept) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if _, ok := e.pages[k.key]; ok || k.size > keptBytes/4 {
+	if _, ok := e.pages[k.key]; ok || k.size > keptBytes/4 || k.size < 0 {
 		return
 	}
 	e.pages[k.key] = e.order.PushFront(k)

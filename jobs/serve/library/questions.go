@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -72,6 +73,19 @@ func Reports(of query.Scope) []report.Report {
 		})
 	})
 }
+
+// Passing is the size, for Kept, of the answer to a statement of people's own that took so many bytes: one that is
+// another a moment later, for the statement asks for the time or for chance, isn't kept.
+func Passing(statement string, size int) int {
+	if passing.MatchString(statement) {
+		return notKept
+	}
+	return size
+}
+
+var passing = regexp.MustCompile(`(?i)\b(now|today|current_date|current_time|current_timestamp|localtime|localtimestamp|` +
+	`get_current_time|get_current_timestamp|transaction_timestamp|random|uuid|uuidv4|uuidv7|gen_random_uuid|` +
+	`age|sample|tablesample)\b`)
 
 // Run runs a statement of people's own on the reader's file, and hands on its rows: within SQLLimit, reading them
 // included. It belongs at a place of Asking. What isn't in the file can't be named.
