@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/usagelake/usagelake/jobs/serve/library"
 	"github.com/usagelake/usagelake/load/publish"
@@ -253,9 +254,7 @@ func (a asked) link(column string, of func(column string) query.Value) string {
 	case column == "scope_value" && slices.Contains(recordKeys, kind):
 		return a.address("records", change)
 	case column == "scope_value" && kind != "", column == "budget":
-		if p := spanName(of("period_start").Text, of("period_end").Text); p != "" {
-			change["period"], change["from"], change["to"] = []string{p}, nil, nil
-		}
+		a.span(change, of("period_start").Text, of("period_end").Text)
 		change["by"] = []string{cmp.Or(finer[kind], "cost_center")}
 		return a.address("chargeback", change)
 	case column == "invoice":
@@ -293,23 +292,30 @@ func (a asked) link(column string, of func(column string) query.Value) string {
 	return ""
 }
 
-// spanName is what addresses call the days from one to another, excluded, where they are a month, a quarter or a year
-// of the calendar; "" else.
-func spanName(from, to string) string {
+// span has change say the book days from one to another, excluded: by the names of the periods that they are, of which
+// all is meant that is charged in them, or else by the days. What are no days changes nothing.
+func (a asked) span(change map[string][]string, from, to string) {
 	first, err1 := schemas.ParseDate(from)
 	end, err2 := schemas.ParseDate(to)
-	if err1 != nil || err2 != nil || first != first.Month().First() || end != end.Month().First() {
-		return ""
+	if err1 != nil || err2 != nil {
+		return
 	}
-	switch m := first.Start(); int(end.Month() - first.Month()) {
-	case 1:
-		return first.Month().String()
-	case 3:
-		if (m.Month()-1)%3 == 0 {
-			return fmt.Sprintf("%d-Q%d", m.Year(), (m.Month()-1)/3+1)
+	change["period"], change["from"], change["to"] = nil, []string{from}, []string{to}
+	p, err := a.books.Whole(a.books.Span(first, end))
+	if err != nil {
+		return
+	}
+	var each []string
+	for m := p.First; m <= p.Last; m++ {
+		each = append(each, p.NameOf(m))
+	}
+	// Not every run of periods has a name that an address knows.
+	for _, name := range []string{p.Name(), strings.Join(each, ",")} {
+		if got, err := a.books.ParsePeriod(strings.Split(name, ","), time.Time{}); err == nil && got == p {
+			change["period"], change["from"], change["to"] = []string{name}, nil, nil
+			return
 		}
 	}
-	return ""
 }
 
 const indexQuery = `SELECT period, completeness, status, closed_at::DATE AS closed_on, currency, requests, net_cost,

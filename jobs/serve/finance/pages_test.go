@@ -5,14 +5,19 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/usagelake/usagelake/jobs/serve/library"
 	"github.com/usagelake/usagelake/jobs/serve/library/librarytest"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
+	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/schemastest"
 )
 
 // They only look, and share a lake.
@@ -185,6 +190,62 @@ func aRowLeadsToWhatIsBehindIt(t *testing.T, w *world) {
 			if rec := w.get(strings.ReplaceAll(strings.TrimSuffix(strings.TrimPrefix(l, Root), `"`), "&amp;", "&"),
 				tokenAll); rec.Code != 200 {
 				t.Errorf("%s: %d", l, rec.Code)
+			}
+		}
+	}
+}
+
+// What is spent of a budget is behind it for the budget's own days, whatever the books call them.
+func TestABudgetLeadsToItsOwnDays(t *testing.T) {
+	books := func(s schemas.BookSettings) *schemas.Books {
+		b, err := schemas.MakeBooks(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	april, weeks := schemas.BookSettings{FiscalYear: 4}, schemas.BookSettings{Calendar: "4-4-5", FiscalYear: 2}
+	listed := schemas.BookSettings{Calendar: schemas.CalendarFile, Periods: []schemas.BookPeriod{
+		{Name: "2026-P10", From: schemastest.Date("2026-09-27"), To: schemastest.Date("2026-10-25")},
+		{Name: "2026-P11", From: schemastest.Date("2026-10-25"), To: schemastest.Date("2026-11-22")}}}
+	quarter := books(weeks).Period(schemastest.Date("2026-02-01").Month(), schemastest.Date("2026-04-01").Month())
+	for _, c := range []struct {
+		name         string
+		books        schemas.BookSettings
+		from, to     string
+		period, days string // what the address says
+	}{
+		{"a quarter", schemas.BookSettings{}, "2026-10-01", "2027-01-01", "2026-Q4", ""},
+		{"a fiscal quarter", april, "2026-10-01", "2027-01-01", "2026-Q3", ""},
+		{"a year", schemas.BookSettings{}, "2026-01-01", "2027-01-01", "FY2026", ""},
+		{"a fiscal year", april, "2026-04-01", "2027-04-01", "FY2026", ""},
+		{"a month", april, "2026-10-01", "2026-11-01", "2026-10", ""},
+		{"once, of months", april, "2026-11-01", "2027-01-01", "2026-11,2026-12", ""},
+		{"once, of days", april, "2026-11-05", "2027-01-01", "", "2026-11-05 2027-01-01"},
+		{"a quarter of weeks", weeks, quarter.From.String(), quarter.To.String(), "2026-Q1", ""},
+		{"a listed period", listed, "2026-10-25", "2026-11-22", "2026-P11", ""},
+		{"more than is listed", listed, "2026-10-25", "2026-12-20", "", "2026-10-25 2026-12-20"},
+	} {
+		b := books(c.books)
+		a := asked{"budget", query.Scope{}, url.Values{"period": {"2026-01"}}, b}
+		row := map[string]string{"budget": "Own", "scope": "team", "scope_value": "team-2", "period_start": c.from,
+			"period_end": c.to}
+		for _, column := range []string{"budget", "scope_value"} {
+			address := a.link(column, func(column string) query.Value {
+				return query.Value{Null: row[column] == "", Text: row[column]}
+			})
+			u, err := url.Parse(address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := u.Query()
+			if days := strings.TrimSpace(v.Get("from") + " " + v.Get("to")); v.Get("period") != c.period || days != c.days ||
+				v.Get("team") != "team-2" {
+				t.Errorf("%s, %s: %s", c.name, column, address)
+			}
+			p, err := library.Period(b, librarytest.Noon, v.Get("period"), v.Get("from"), v.Get("to"))
+			if err != nil || p.From.String() != c.from || p.To.String() != c.to {
+				t.Errorf("%s: %s is %+v, %v", c.name, address, p, err)
 			}
 		}
 	}
