@@ -168,7 +168,7 @@ func (s *Site) corrections(ctx context.Context, reader *library.Reader, p schema
 		if err := rows.Close(); err != nil {
 			return nil, 0, err
 		}
-		out.completeness, err = report.CompletingOf(ctx, snapshot, p, reader.Scope)
+		out.completeness, err = report.CompletingOf(ctx, snapshot, report.Options{Period: &p}) // the file has his alone
 		return out, size, err
 	})
 	if err != nil {

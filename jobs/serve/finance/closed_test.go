@@ -87,6 +87,7 @@ func TestAClosedMonth(t *testing.T) {
 		"a cost centre has its own alone":              aCentresOwnOfAClosedMonth,
 		"corrections stand on both sides":              correctionsStandOnBothSides,
 		"names are looked up, and are no paths":        namesAreNoPaths,
+		"an own name without usage closes nothing":     anOwnNameWithoutUsageClosesNothing,
 		"ten minutes, in a browser":                    tenMinutesOnThePage,
 	} {
 		t.Run(name, func(t *testing.T) { w.t = t; f(t, w, c) })

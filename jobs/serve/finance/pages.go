@@ -61,7 +61,7 @@ func (s *Site) report(ctx context.Context, reader *library.Reader, r report.Repo
 		return nil, err
 	}
 	// Of a viewer a report is what it is of the whole file for his scope, though his own has nothing else.
-	opts := report.Options{Name: r.Name, Scope: reader.Within(a.scope()), Now: s.opts.Now(), Version: s.opts.Version,
+	opts := report.Options{Name: r.Name, Scope: reader.Within(a.scope()), Own: reader.Scope, Now: s.opts.Now(), Version: s.opts.Version,
 		Pictures: format == "" || report.Pictured(format), Voice: report.Address}
 	if s.opts.Posting != nil {
 		opts.Posting = s.opts.Posting()

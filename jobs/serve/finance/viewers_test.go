@@ -3,6 +3,7 @@ package finance
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs/serve/library"
 	"github.com/usagelake/usagelake/jobs/serve/library/librarytest"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
 )
@@ -143,6 +145,41 @@ func TestAViewersFiguresAreThoseOfTheReport(t *testing.T) {
 			if rec.Code != http.StatusOK || got != want {
 				t.Errorf("%s of %+v: %d\n%s\nwant\n%s", c.path, scope, rec.Code, got, want)
 			}
+		}
+	}
+}
+
+// A viewer may have a cost centre that has no usage yet: it closes nothing that he has beside it.
+func anOwnNameWithoutUsageClosesNothing(t *testing.T, w *world, _ publish.ClosedMonth) {
+	paths := []string{"", "records", "records?cost_center=cc-new", "closed", "chargeback", "chargeback?cost_center=cc-new",
+		"statement"}
+	ask := func(path string) *httptest.ResponseRecorder {
+		return w.get(path, "", func(r *http.Request) {
+			r.Header.Set("X-Forwarded-Email", "ann@example.com")
+			r.RemoteAddr = "192.0.2.1:9"
+		})
+	}
+	w.people["ann@example.com"] = query.Scope{CostCenters: []string{"cc-2", "cc-new"}}
+	for _, path := range paths {
+		rec := ask(path)
+		if rec.Code != http.StatusOK {
+			t.Errorf("%s: %d", path, rec.Code)
+		}
+		if m := commands.FindString(said(rec)); m != "" {
+			t.Errorf("%s names %q", path, m)
+		}
+	}
+	if own, both := w.get("chargeback.csv", tokenSearch), ask("chargeback.csv"); own.Body.String() != both.Body.String() {
+		t.Errorf("the figures differ:\n%s\n%s", own.Body, both.Body)
+	}
+	if rec := ask("records?cost_center=cc-6"); rec.Code != http.StatusBadRequest {
+		t.Errorf("a name of others: %d", rec.Code)
+	}
+	w.people["ann@example.com"] = query.Scope{CostCenters: []string{"cc-new"}}
+	for _, path := range paths {
+		rec := ask(path)
+		if rec.Code != http.StatusOK && (rec.Code != http.StatusNotFound || !strings.Contains(said(rec), "Nothing yet")) {
+			t.Errorf("of nothing but it, %s: %d", path, rec.Code)
 		}
 	}
 }
