@@ -92,7 +92,7 @@ func (s *Site) closedMonth(ctx context.Context, reader *library.Reader, values u
 		return nil, err
 	}
 	if name != "" {
-		return c.file(h, name)
+		return c.file(ctx, h, name)
 	}
 	p := f.books.Period(month, month)
 	body, err := s.corrections(ctx, reader, p)
@@ -312,13 +312,13 @@ func fileIs(name string) string {
 }
 
 // file is one of the month's files, by its name.
-func (c closing) file(h library.Handout, name string) (*page, error) {
+func (c closing) file(ctx context.Context, h library.Handout, name string) (*page, error) {
 	f, ok := c.Find(name)
 	if !ok {
 		return nil, &problem{http.StatusNotFound, "There is no such file",
 			"The month has no file of that name that is for you.", "Choose one on the page of the month."}
 	}
-	open, err := h.Open(f)
+	open, err := h.Open(ctx, f)
 	if errors.Is(err, library.ErrChanged) {
 		s := "Tell whoever runs usagelake: a backup has it as it was."
 		return nil, &problem{http.StatusInternalServerError, "That file isn't as it was",

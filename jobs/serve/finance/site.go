@@ -150,6 +150,7 @@ type page struct {
 }
 
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w = &patient{w}
 	w.Header().Set("Content-Security-Policy", contentPolicy)
 	if r.URL.Path == strings.TrimSuffix(Root, "/") {
 		http.Redirect(w, r, Root, http.StatusMovedPermanently)

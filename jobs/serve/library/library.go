@@ -85,9 +85,10 @@ type edition struct {
 	flights singleflight.Group
 
 	mu      sync.Mutex
-	waited  map[string]int // by the name of what is being made, how many wait for it
-	wanted  []wanted       // what was asked for, the last first
-	before  []wanted       // what was of the file before
+	proved  map[string]proof // by the paths of files of closed months
+	waited  map[string]int   // by the name of what is being made, how many wait for it
+	wanted  []wanted         // what was asked for, the last first
+	before  []wanted         // what was of the file before
 	readers int
 	gone    bool // another is published
 	shelves map[string]*shelf
@@ -191,7 +192,7 @@ func (l *Library) edition() (*edition, error) {
 	if old == nil || old.path != lake.Database() || !os.SameFile(old.info, info) ||
 		!old.info.ModTime().Equal(info.ModTime()) || old.info.Size() != info.Size() {
 		l.now = &edition{path: lake.Database(), info: info, lake: lake, shelves: map[string]*shelf{},
-			pages: map[string]*list.Element{}, order: list.New(), waited: map[string]int{}}
+			pages: map[string]*list.Element{}, order: list.New(), proved: map[string]proof{}, waited: map[string]int{}}
 		if old != nil {
 			l.now.before = old.after()
 			old.mu.Lock()
