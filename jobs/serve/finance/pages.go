@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"html/template"
 	"maps"
@@ -83,9 +85,16 @@ func (s *Site) report(ctx context.Context, reader *library.Reader, r report.Repo
 	if format != "" {
 		return s.file(ctx, reader, a, opts, format)
 	}
-	// What an address means by this month, and which month runs, is of a day.
-	day := f.books.Day(s.opts.Now()).String() + " "
-	key := day + a.address(r.Name, map[string][]string{"by": a.values["by"], "top": a.values["top"]})
+	// What an address means by this month, and which month runs, is of a day; and how a journal is posted, of the settings.
+	key := f.books.Day(s.opts.Now()).String() + " "
+	if r.Ledgers {
+		settings, err := json.Marshal(opts.Posting)
+		if err != nil {
+			return nil, err
+		}
+		key += fmt.Sprintf("%x ", sha256.Sum256(settings))
+	}
+	key += a.address(r.Name, map[string][]string{"by": a.values["by"], "top": a.values["top"]})
 	out, err := reader.Kept(ctx, library.Making, key,
 		func(ctx context.Context, lake *publish.Lake) (any, int, error) {
 			doc, err := report.Build(ctx, lake, opts)

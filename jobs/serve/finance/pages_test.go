@@ -14,6 +14,7 @@ import (
 
 	"github.com/usagelake/usagelake/jobs/serve/library"
 	"github.com/usagelake/usagelake/jobs/serve/library/librarytest"
+	"github.com/usagelake/usagelake/load/posting"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas"
@@ -26,6 +27,7 @@ func TestPages(t *testing.T) {
 	for name, f := range map[string]func(*testing.T, *world){"every report has its page": everyReportHasItsPage,
 		"bad input is a page": badInputIsAPage, "records sum to the figure": recordsSumToTheFigure,
 		"a row leads to what is behind it":      aRowLeadsToWhatIsBehindIt,
+		"a journal is posted as is set now":     aJournalIsPostedAsIsSetNow,
 		"a change of rules is for who sees all": aChangeOfRulesIsForWhoSeesAll} {
 		t.Run(name, func(t *testing.T) { f(t, w) })
 	}
@@ -131,6 +133,19 @@ func aChangeOfRulesIsForWhoSeesAll(t *testing.T, w *world) {
 	is(tokenAll, 409, "new.yaml:3: no such field.")
 	if rec := w.get("compare", tokenAll); strings.Contains(rec.Body.String(), "hint") {
 		t.Error("it says what to type")
+	}
+}
+
+// A page that is kept is as its files are, whatever was set when it was made.
+func aJournalIsPostedAsIsSetNow(t *testing.T, w *world) {
+	defer func() { w.site.opts.Posting = nil }()
+	for _, date := range []string{posting.MonthEnd, posting.NextMonth} {
+		w.site.opts.Posting = func() posting.Settings { return posting.Settings{PostingDate: date, Series: date + "-"} }
+		for _, path := range []string{"journal?period=2026-10", "journal.json?period=2026-10"} {
+			if rec := w.get(path, tokenAll); rec.Code != http.StatusOK || !strings.Contains(rec.Body.String(), date+"-") {
+				t.Errorf("%s isn't as is set: %d", path, rec.Code)
+			}
+		}
 	}
 }
 
