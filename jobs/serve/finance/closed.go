@@ -44,7 +44,7 @@ var closedQueries = []struct{ name, title, sql string }{
 
 // closedMonth is a closed month: when and as what it was closed, its files, and its corrections; or one of the files.
 func (s *Site) closedMonth(ctx context.Context, reader *library.Reader, values url.Values) (*page, error) {
-	a, err := ask("closed", reader.Scope, values, "file")
+	a, err := ask("closed", reader.Scope, values, append([]string{"file"}, periodKeys...)...)
 	if err != nil {
 		return nil, err
 	}

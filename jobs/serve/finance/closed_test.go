@@ -248,6 +248,7 @@ func namesAreNoPaths(t *testing.T, w *world, c publish.ClosedMonth) {
 	}
 	for path, code := range map[string]int{"closed?period=2026-11": 404, "closed?period=2026-13": 400,
 		"closed?period=2026-Q4": 404, "closed?from=2026-10-01": 404, "closed?colour=red": 400,
+		"closed?period=2026-10&cost_center=cc-2": 400, "closed?model=model-own&file=statement.csv": 400,
 		"closed?period=2026-10&file=a&file=b": 400} {
 		if rec := w.get(path, tokenAll); rec.Code != code {
 			t.Errorf("%s: %d, want %d", path, rec.Code, code)

@@ -44,7 +44,7 @@ type made struct {
 // report is a report as a page, or as a file.
 func (s *Site) report(ctx context.Context, reader *library.Reader, r report.Report, values url.Values,
 	format string) (*page, error) {
-	var keys []string
+	keys := slices.Clone(narrowing)
 	if r.By != nil {
 		keys = append(keys, "by")
 	}

@@ -82,6 +82,9 @@ func badInputIsAPage(t *testing.T, w *world) {
 		"reconciliation?team=team-2":                {400, "be narrowed by team=:"},
 		"chargeback?colour=red":                     {400, "means nothing here"},
 		"chargeback?period=2026-10&period=2026-11":  {400, "more than once"},
+		"?cost_center=cc-2":                         {400, "means nothing here"},
+		"questions?period=2026-10":                  {400, "means nothing here"},
+		sqlPath("FROM usage") + "&cost_center=cc-2": {400, "means nothing here"},
 		"top?top=x":                             {400, "no number"},
 		"records?page=0":                        {400, "no number"},
 		"records?token_id=typo":                 {400, "you can see no record of that"},
@@ -127,6 +130,11 @@ func aChangeOfRulesIsForWhoSeesAll(t *testing.T, w *world) {
 		is(token, 404, "no such page")
 		if rec := w.get("", token); strings.Contains(rec.Body.String(), "Change of rules") {
 			t.Error("who doesn't see all is led to it")
+		}
+	}
+	for _, more := range []string{"?period=2026-11", "?cost_center=cc-6"} {
+		if rec := w.get("compare"+more, tokenAll); rec.Code != 400 || strings.Contains(rec.Body.String(), "1.88") {
+			t.Errorf("compare%s: %d", more, rec.Code)
 		}
 	}
 	err = &RulesError{errors.New("new.yaml:3: no such field\nhint: usagelake allocation check")}

@@ -69,7 +69,7 @@ const recordColumns = `request_time, cost_center, team, project, pool, token_id,
 
 // records are the records behind a figure.
 func (s *Site) records(ctx context.Context, reader *library.Reader, values url.Values, format string) (*page, error) {
-	a, err := ask("records", reader.Scope, values, append([]string{"page"}, recordKeys...)...)
+	a, err := ask("records", reader.Scope, values, slices.Concat(narrowing, recordKeys, []string{"page"})...)
 	if err != nil {
 		return nil, err
 	}
