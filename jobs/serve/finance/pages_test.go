@@ -117,12 +117,29 @@ func aChangeOfRulesIsForWhoSeesAll(t *testing.T, w *world) {
 	}
 	is(tokenAll, 404, "no such page") // nobody names rules
 	changes, err := &Changes{Rules: "new.yaml", Findings: []string{"nobody's: 3"}, Months: []ChangedMonth{{"2026-11",
-		[]ChangedCenter{{"cc-6", "USD", "10.125", "12", "1.875"}, {"cc-2", "USD", "7", "7", "0"}}}}}, error(nil)
-	w.site.opts.Compare = func() func(context.Context) (*Changes, error) {
-		return func(context.Context) (*Changes, error) { return changes, err }
+		[]ChangedCenter{{"cc-6", "USD", "10.125", "12", "1.875"}, {"cc-2", "USD", "7", "7", "0"},
+			{"cc-of-these", "USD", "0", "3", "3"}}}}}, error(nil)
+	digest, made, goesOn := "1", 0, make(chan bool)
+	w.site.opts.Compare = func() *Comparison {
+		return &Comparison{Digest: func() (string, error) { return digest, nil },
+			Make: func(context.Context) (*Changes, error) {
+				made++
+				<-goesOn
+				return changes, err
+			}}
 	}
-	defer func() { w.site.opts.Compare = nil }()
-	for _, say := range []string{">1.88<", ">17.13<", "1 of 2 change", "nobody&#39;s: 3", "new.yaml",
+	defer func() { w.site.opts.Compare, w.site.longWait = nil, library.LongWait }()
+	w.site.longWait = time.Millisecond
+	is(tokenAll, 503, "being worked out")
+	w.site.longWait = library.LongWait
+	close(goesOn)
+	if is(tokenAll, 200, "new.yaml"); made != 1 {
+		t.Errorf("what goes on is begun %d times", made)
+	}
+	if rec := w.get("compare", tokenAll); strings.Contains(rec.Body.String(), "cost_center=cc-of-these") {
+		t.Error("a cost centre of these rules alone leads to nothing")
+	}
+	for _, say := range []string{">1.88<", ">17.13<", "2 of 3 change", "nobody&#39;s: 3", "new.yaml",
 		`href="/finance/chargeback?by=token%2Cmodel&amp;cost_center=cc-6&amp;period=2026-11"`} {
 		is(tokenAll, 200, say)
 	}
@@ -137,6 +154,11 @@ func aChangeOfRulesIsForWhoSeesAll(t *testing.T, w *world) {
 			t.Errorf("compare%s: %d", more, rec.Code)
 		}
 	}
+	if made != 1 {
+		t.Errorf("the same rules are compared %d times", made)
+	}
+	digest, err = "2", context.DeadlineExceeded
+	is(tokenAll, 503, "stopped after 5 minutes")
 	err = &RulesError{errors.New("new.yaml:3: no such field\nhint: usagelake allocation check")}
 	is(tokenAll, 409, "new.yaml:3: no such field.")
 	if rec := w.get("compare", tokenAll); strings.Contains(rec.Body.String(), "hint") {

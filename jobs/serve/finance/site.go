@@ -37,8 +37,8 @@ type Options struct {
 	// Posting is how journals are posted. nil: as its zero value says.
 	Posting func() posting.Settings
 	// Compare gives what holds other rules against the published file; it gives nil where none are named, and is nil where
-	// nobody can name any. A mistake in them is a RulesError.
-	Compare func() func(context.Context) (*Changes, error)
+	// nobody can name any.
+	Compare func() *Comparison
 	// Operator is where the status page stands; "" is nowhere.
 	Operator string
 	Version  string
@@ -52,11 +52,14 @@ type Site struct {
 	log  *slog.Logger
 	door *door
 	lib  *library.Library
+
+	longWait time.Duration // for what takes minutes, before who asks is told to come again
 }
 
 // New makes a Site. Close lets go of what it keeps.
 func New(opts Options) *Site {
-	s := &Site{opts: opts, log: opts.Logger, door: newDoor(opts.Now), lib: library.New(opts.Lake)}
+	s := &Site{opts: opts, log: opts.Logger, door: newDoor(opts.Now), lib: library.New(opts.Lake),
+		longWait: library.LongWait}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -368,6 +371,10 @@ func (s *Site) tell(w http.ResponseWriter, r *http.Request, who *Who, err error)
 	case errors.Is(err, library.ErrCarved):
 		p = &problem{http.StatusServiceUnavailable, "It is being made", "What is yours is being taken out of what was " +
 			"published.", "Ask again in some moments."}
+		w.Header().Set("Retry-After", "10")
+	case errors.Is(err, library.ErrBusy):
+		p = &problem{http.StatusServiceUnavailable, "It is busy here", "What others asked for is being made.",
+			"Ask again in some moments."}
 		w.Header().Set("Retry-After", "10")
 	case errors.Is(err, context.DeadlineExceeded):
 		p = &problem{http.StatusServiceUnavailable, "That took too long",

@@ -2,6 +2,7 @@ package library
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -73,6 +74,53 @@ func TestWhoWaitsComesFirst(t *testing.T) {
 		if len(r.queue) != 0 {
 			t.Errorf("%d are left in the queue", len(r.queue))
 		}
+	})
+}
+
+// What waits for a place has all of its time when it has one, and is told so when there is none.
+func TestALimitIsOfTheMaking(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(nil)
+		r := &Reader{lib: l, of: &edition{waited: map[string]int{}}}
+		statement := func(name string, takes time.Duration) <-chan error {
+			ended := make(chan error, 1)
+			go func() {
+				_, err := r.once(t.Context(), Asking, SQLLimit, name, func(ctx context.Context) (any, error) {
+					select {
+					case <-time.After(takes):
+					case <-ctx.Done():
+					}
+					return nil, ctx.Err()
+				})
+				ended <- err
+			}()
+			synctest.Wait()
+			return ended
+		}
+		first, _ := statement("a", placeWait-time.Second), statement("b", SQLLimit)
+		waits := statement("c", SQLLimit-time.Second)
+		if err := errors.Join(<-first, <-waits); err != nil {
+			t.Errorf("what waited for a place: %v", err)
+		}
+		_, _ = statement("d", 2*SQLLimit), statement("e", 2*SQLLimit)
+		time.Sleep(time.Second) // in the bubble: they are stopped after who waits has given up
+		if err := <-statement("f", 0); err != nil {
+			t.Errorf("who waits as long as one takes: %v", err)
+		}
+		for _, place := range []string{"g", "h"} {
+			go func() {
+				_, _ = r.once(t.Context(), Asking, time.Hour, place, func(context.Context) (any, error) {
+					time.Sleep(time.Minute)
+					return nil, nil
+				})
+			}()
+		}
+		synctest.Wait()
+		if err := <-statement("i", 0); !errors.Is(err, ErrBusy) || errors.Is(err, context.DeadlineExceeded) ||
+			SQLMistake(err) != "" {
+			t.Errorf("without a place: %v", err)
+		}
+		time.Sleep(time.Hour)
 	})
 }
 
