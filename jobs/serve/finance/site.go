@@ -225,7 +225,7 @@ func (s *Site) answer(ctx context.Context, who *Who, path string, values url.Val
 // Watch has the pages of each file that is published made before they are asked for, until ctx ends: the months, what
 // is charged in the last two of them, and what was asked for of the file before. At each tick it looks for another one.
 func (s *Site) Watch(ctx context.Context, tick <-chan time.Time) {
-	s.lib.Watch(ctx, tick, func(ctx context.Context, reader *library.Reader) ([]string, error) {
+	first := func(ctx context.Context, reader *library.Reader) ([]string, error) {
 		f, err := frameOf(ctx, reader)
 		if err != nil {
 			return nil, err
@@ -235,14 +235,16 @@ func (s *Site) Watch(ctx context.Context, tick <-chan time.Time) {
 			out = append(out, "chargeback?"+url.Values{"period": {p}}.Encode())
 		}
 		return out, nil
-	}, func(ctx context.Context, reader *library.Reader, address string) error {
+	}
+	again := func(ctx context.Context, reader *library.Reader, address string) error {
 		path, query, _ := strings.Cut(address, "?")
 		values, err := url.ParseQuery(query)
 		if err == nil {
 			_, err = s.page(ctx, reader, path, values)
 		}
 		return err
-	})
+	}
+	s.lib.Watch(ctx, tick, library.Ahead{First: first, Again: again, Holds: s.holds})
 }
 
 // page makes what a path is asked for.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -186,6 +187,25 @@ func anOwnNameWithoutUsageClosesNothing(t *testing.T, w *world, _ publish.Closed
 
 func TestWhoMayLook(t *testing.T) {
 	w := newWorld(t)
+	sees := func(all bool, centers ...string) bool {
+		return w.site.holds(library.Sight{All: all, Scope: query.Scope{CostCenters: centers}})
+	}
+	if !sees(true) || !sees(false, "cc-2") || sees(false, "cc-6") || sees(false) {
+		t.Error("nobody sees what a viewer does, or somebody what none does")
+	}
+	viewers := w.viewers
+	w.viewers = slices.Delete(slices.Clone(viewers), 0, 2)
+	if sees(true) || !sees(false, "cc-2") {
+		t.Error("who is on the map sees nothing, or all")
+	}
+	w.people = map[string]query.Scope{"ann@example.com": {CostCenters: []string{"cc-6"}}}
+	if sees(false, "cc-2") || !sees(false, "cc-6") {
+		t.Error("the map is another, and who saw what before does so still")
+	}
+	if w.viewers = nil; !sees(true) || sees(false, "cc-6") {
+		t.Error("without viewers all is seen")
+	}
+	w.viewers, w.people["ann@example.com"] = viewers, librarytest.Search
 	header := func(value, from string) func(*http.Request) {
 		return func(r *http.Request) {
 			r.Header.Set("X-Forwarded-Email", value)

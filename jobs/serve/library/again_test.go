@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -157,21 +158,25 @@ func TestWhatWasAskedForIsMadeAnew(t *testing.T) {
 		r.Asked(address)
 	}
 	all, search := Sight{All: true}, Sight{Scope: librarytest.Search}
+	var searchLeft atomic.Bool
 	order := make(chan string, 100)
 	tick := make(chan time.Time)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		l.Watch(ctx, tick, func(context.Context, *Reader) ([]string, error) { return []string{"months"}, nil },
-			func(ctx context.Context, r *Reader, address string) error {
+		l.Watch(ctx, tick, Ahead{
+			First: func(context.Context, *Reader) ([]string, error) { return []string{"months"}, nil },
+			Again: func(ctx context.Context, r *Reader, address string) error {
 				_, err := page(ctx, r, address)
 				order <- fmt.Sprintf("%s %t", address, r.scope == "")
 				if address == "broken" {
 					panic("broken")
 				}
 				return err
-			})
+			},
+			Holds: func(who Sight) bool { return who.All || !searchLeft.Load() },
+		})
 	}()
 	comes := func(want ...string) {
 		t.Helper()
@@ -205,9 +210,13 @@ func TestWhatWasAskedForIsMadeAnew(t *testing.T) {
 		t.Errorf("a is made %d times, and %d when it is asked for", was, made["a"])
 	}
 	// What nobody asks for any more is given up; what was asked for meanwhile comes first.
+	searchLeft.Store(true) // and nothing is made for who sees nothing any more
 	for range unasked - 2 {
 		published()
-		comes("months true", "a true", "b true", "a false", "broken true")
+		comes("months true", "a true", "b true", "broken true")
+	}
+	if of := l.now; len(of.shelves) > 0 {
+		t.Error("a file is made for who sees nothing any more")
 	}
 	published()
 	comes("months true", "a true")
