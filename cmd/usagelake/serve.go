@@ -121,26 +121,37 @@ func (a *app) finance(cfg func() *config.Config, log *slog.Logger) *finance.Site
 			return lake, nil
 		},
 		Viewers: func() ([]finance.Viewer, error) { return a.viewers(cfg()), nil },
-		Compare: func() func(context.Context) (*finance.Changes, error) {
+		Compare: func() *finance.Comparison {
 			cfg := cfg()
 			if cfg.Serve.Compare == "" {
 				return nil
 			}
-			return func(ctx context.Context) (*finance.Changes, error) { return compared(ctx, cfg) }
+			return &finance.Comparison{
+				Digest: func() (string, error) {
+					digest, err := jobs.CheckDigest(cfg, cfg.Serve.Compare)
+					return digest, ofRules(err)
+				},
+				Make: func(ctx context.Context) (*finance.Changes, error) { return compared(ctx, cfg) },
+			}
 		},
 		Posting:  func() posting.Settings { return cfg().Journal.Posting() },
 		Operator: "/", Version: version(), Now: a.Now, Logger: log,
 	})
 }
 
+// ofRules is an error as finance's page knows it: of a mistake in the rules it says so.
+func ofRules(err error) error {
+	if errors.Is(err, config.ErrUsage) {
+		return &finance.RulesError{Err: err}
+	}
+	return err
+}
+
 // compared is what the rules that serve.compare names would change.
 func compared(ctx context.Context, cfg *config.Config) (*finance.Changes, error) {
 	check, err := jobs.CheckAllocation(ctx, cfg, cfg.Serve.Compare, nil)
-	if errors.Is(err, config.ErrUsage) {
-		return nil, &finance.RulesError{Err: err}
-	}
 	if err != nil {
-		return nil, err
+		return nil, ofRules(err)
 	}
 	out := &finance.Changes{Rules: filepath.Base(cfg.Serve.Compare)}
 	for _, m := range check.ByMonth {

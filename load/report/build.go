@@ -22,7 +22,10 @@ type Options struct {
 	// Period is the time it is about; nil is the last billing month that has any charge.
 	Period *schemas.Period
 	// Scope is whose charges it is about; its time is Period's.
-	Scope    query.Scope
+	Scope query.Scope
+	// Own are names that whoever asks is known by, where the file was carved for him: they needn't be in it, for a cost
+	// centre may be his before it has any usage.
+	Own      query.Scope
 	Owner    string   // the cost centre, team or project of this name, which Build adds to the scope; "": nobody
 	By       []string // dimensions, of Dimensions; nil is the report's own
 	Closing  bool     // the month is being closed: the document says so
@@ -157,17 +160,17 @@ func Completing(ctx context.Context, lake *publish.Lake, period schemas.Period, 
 		return Completeness{}, err
 	}
 	defer s.Close()
-	return CompletingOf(ctx, s, period, scope)
+	return CompletingOf(ctx, s, Options{Period: &period, Scope: scope})
 }
 
-// CompletingOf is Completing by a snapshot, which it narrows: whatever is asked of that before is of all.
-func CompletingOf(ctx context.Context, s *query.Snapshot, period schemas.Period, scope query.Scope) (Completeness,
-	error) {
-	b := &builder{Snapshot: s, Options: Options{Scope: scope}, period: period}
+// CompletingOf is Completing by a snapshot, which it narrows: whatever is asked of that before is of all. Of opts it
+// takes Period, which must be there, Scope, Own and Voice.
+func CompletingOf(ctx context.Context, s *query.Snapshot, opts Options) (Completeness, error) {
+	b := &builder{Snapshot: s, Options: opts, period: *opts.Period}
 	if err := b.named(ctx); err != nil {
 		return Completeness{}, err
 	}
-	if err := s.Narrow(ctx, scope); err != nil {
+	if err := s.Narrow(ctx, opts.Scope); err != nil {
 		return Completeness{}, err
 	}
 	return b.completeness(ctx)
@@ -276,6 +279,9 @@ func (b *builder) nameMonths() {
 func (b *builder) named(ctx context.Context) error {
 	for _, d := range query.ScopeDimensions {
 		for _, v := range *b.Scope.Values(d) {
+			if slices.Contains(*b.Own.Values(d), v) {
+				continue
+			}
 			names := "SELECT DISTINCT coalesce(" + d + ", '" + schemas.Unallocated + "') AS name FROM chargeback_daily"
 			if d == "account" {
 				names = "SELECT account AS name FROM accounts"

@@ -33,11 +33,15 @@ var recordKeys = []string{"token_id", "user_id", "custom_user_id"}
 // periodKeys say which time is meant.
 var periodKeys = []string{"period", "from", "to"}
 
-// ask reads an address; known are the keys that the page takes beside the period and the dimensions.
+// narrowing are the keys of what has a period and owners.
+var narrowing = slices.Concat(periodKeys, query.ScopeDimensions)
+
+// ask reads an address; known are the keys that the page takes. One that does nothing is refused: who wrote it would take
+// the answer for what it says.
 func ask(path string, viewer query.Scope, values url.Values, known ...string) (asked, error) {
 	out := asked{path, viewer, url.Values{}, nil}
 	for key, all := range values {
-		if !slices.Contains(slices.Concat(periodKeys, query.ScopeDimensions, known), key) {
+		if !slices.Contains(known, key) {
 			return out, &problem{http.StatusBadRequest, "That can't be shown",
 				fmt.Sprintf("The address says %q, which means nothing here.", key), "Leave it out, or begin anew."}
 		}
@@ -93,7 +97,7 @@ func (a asked) period(books *schemas.Books, now time.Time) (*schemas.Period, err
 func (a asked) address(path string, change map[string][]string) string {
 	v := url.Values{}
 	for key, all := range a.values {
-		if slices.Contains(periodKeys, key) || slices.Contains(query.ScopeDimensions, key) {
+		if slices.Contains(narrowing, key) {
 			v[key] = all
 		}
 	}

@@ -44,7 +44,7 @@ var closedQueries = []struct{ name, title, sql string }{
 
 // closedMonth is a closed month: when and as what it was closed, its files, and its corrections; or one of the files.
 func (s *Site) closedMonth(ctx context.Context, reader *library.Reader, values url.Values) (*page, error) {
-	a, err := ask("closed", reader.Scope, values, "file")
+	a, err := ask("closed", reader.Scope, values, append([]string{"file"}, periodKeys...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func (s *Site) closedMonth(ctx context.Context, reader *library.Reader, values u
 		return nil, err
 	}
 	if name != "" {
-		return c.file(h, name)
+		return c.file(ctx, h, name)
 	}
 	p := f.books.Period(month, month)
 	body, err := s.corrections(ctx, reader, p)
@@ -168,7 +168,7 @@ func (s *Site) corrections(ctx context.Context, reader *library.Reader, p schema
 		if err := rows.Close(); err != nil {
 			return nil, 0, err
 		}
-		out.completeness, err = report.CompletingOf(ctx, snapshot, p, reader.Scope)
+		out.completeness, err = report.CompletingOf(ctx, snapshot, report.Options{Period: &p}) // the file has his alone
 		return out, size, err
 	})
 	if err != nil {
@@ -312,13 +312,13 @@ func fileIs(name string) string {
 }
 
 // file is one of the month's files, by its name.
-func (c closing) file(h library.Handout, name string) (*page, error) {
+func (c closing) file(ctx context.Context, h library.Handout, name string) (*page, error) {
 	f, ok := c.Find(name)
 	if !ok {
 		return nil, &problem{http.StatusNotFound, "There is no such file",
 			"The month has no file of that name that is for you.", "Choose one on the page of the month."}
 	}
-	open, err := h.Open(f)
+	open, err := h.Open(ctx, f)
 	if errors.Is(err, library.ErrChanged) {
 		s := "Tell whoever runs usagelake: a backup has it as it was."
 		return nil, &problem{http.StatusInternalServerError, "That file isn't as it was",

@@ -5,12 +5,15 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/usagelake/usagelake/jobs/serve/library/librarytest"
 	"github.com/usagelake/usagelake/load/loadtest"
@@ -87,6 +90,8 @@ func TestAClosedMonth(t *testing.T) {
 		"a cost centre has its own alone":              aCentresOwnOfAClosedMonth,
 		"corrections stand on both sides":              correctionsStandOnBothSides,
 		"names are looked up, and are no paths":        namesAreNoPaths,
+		"a part of a file, however slowly":             aPartOfAFile,
+		"an own name without usage closes nothing":     anOwnNameWithoutUsageClosesNothing,
 		"ten minutes, in a browser":                    tenMinutesOnThePage,
 	} {
 		t.Run(name, func(t *testing.T) { w.t = t; f(t, w, c) })
@@ -196,6 +201,44 @@ func correctionsStandOnBothSides(t *testing.T, w *world, _ publish.ClosedMonth) 
 	}
 }
 
+// timed notes the deadlines that an answer is given, and how much is written until each.
+type timed struct {
+	*httptest.ResponseRecorder
+	deadlines []time.Time
+	most      int
+}
+
+func (d *timed) SetWriteDeadline(t time.Time) error {
+	d.deadlines = append(d.deadlines, t)
+	return nil
+}
+
+func (d *timed) Write(b []byte) (int, error) {
+	d.most = max(d.most, len(b))
+	return d.ResponseRecorder.Write(b)
+}
+
+// A limit holds for a part of an answer alone: nobody reads so slowly that a large file is cut.
+func aPartOfAFile(t *testing.T, w *world, _ publish.ClosedMonth) {
+	whole := w.get(closedFile("statement.xlsx"), tokenAll).Body.String()
+	r := httptest.NewRequest(http.MethodGet, Root+closedFile("statement.xlsx"), nil)
+	r.Header.Set("Authorization", "Bearer "+tokenAll)
+	r.Header.Set("Range", "bytes=100-299")
+	d := &timed{ResponseRecorder: httptest.NewRecorder()}
+	w.site.ServeHTTP(d, r)
+	if d.Code != http.StatusPartialContent || d.Body.String() != whole[100:300] || len(d.deadlines) == 0 {
+		t.Errorf("a part: %d, %d bytes, %d deadlines", d.Code, d.Body.Len(), len(d.deadlines))
+	}
+	d = &timed{ResponseRecorder: httptest.NewRecorder()}
+	before := time.Now()
+	if n, err := (&patient{d}).Write(make([]byte, 3*part+1)); n != 3*part+1 || err != nil || d.Body.Len() != n {
+		t.Errorf("%d are written: %v", n, err)
+	}
+	if len(d.deadlines) != 4 || d.most != part || d.deadlines[0].Before(before.Add(patience)) {
+		t.Errorf("%d deadlines, at the most %d bytes to each", len(d.deadlines), d.most)
+	}
+}
+
 func namesAreNoPaths(t *testing.T, w *world, c publish.ClosedMonth) {
 	for _, name := range []string{"../../usagelake.yaml", "/etc/passwd", filepath.Join(c.Dir, "statement.csv"),
 		"./statement.csv", "statement.csv\x00", "cost-centers/", "cost-centers/../statement.csv", "..", "%2e%2e"} {
@@ -205,6 +248,7 @@ func namesAreNoPaths(t *testing.T, w *world, c publish.ClosedMonth) {
 	}
 	for path, code := range map[string]int{"closed?period=2026-11": 404, "closed?period=2026-13": 400,
 		"closed?period=2026-Q4": 404, "closed?from=2026-10-01": 404, "closed?colour=red": 400,
+		"closed?period=2026-10&cost_center=cc-2": 400, "closed?model=model-own&file=statement.csv": 400,
 		"closed?period=2026-10&file=a&file=b": 400} {
 		if rec := w.get(path, tokenAll); rec.Code != code {
 			t.Errorf("%s: %d, want %d", path, rec.Code, code)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"html/template"
 	"net/http"
 	"net/url"
@@ -11,10 +12,22 @@ import (
 	"strings"
 
 	"github.com/usagelake/usagelake/jobs/serve/library"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas/words"
 )
+
+// Comparison holds other rules against the published file.
+type Comparison struct {
+	// Digest is of the rules as they are now, and of all else that counts beside the file. A mistake in them is a
+	// RulesError, of Make as well.
+	Digest func() (string, error)
+	Make   func(context.Context) (*Changes, error)
+}
+
+// errComparing says that it goes on, and nobody waits for it any more.
+var errComparing = errors.New("what other rules would change is being worked out")
 
 // Changes are what other allocation rules would charge in the months that are open.
 type Changes struct {
@@ -41,7 +54,7 @@ func (e *RulesError) Error() string { return e.Err.Error() }
 func (e *RulesError) Unwrap() error { return e.Err }
 
 // comparing is what looks at the rules that the operator names for it; nil if there are none, or they aren't for him.
-func (s *Site) comparing(all bool) func(context.Context) (*Changes, error) {
+func (s *Site) comparing(all bool) *Comparison {
 	if !all || s.opts.Compare == nil {
 		return nil
 	}
@@ -57,8 +70,8 @@ var comparedTemplate = template.Must(template.New("compared").Funcs(pageFuncs).P
 {{end}}{{if not .Months}}<p>No month with usage is open.</p>
 {{end}}`))
 
-// compared is who would pay more, and who less, by the rules that the operator names. It is made anew for each who
-// asks: the file may be another by now.
+// compared is who would pay more, and who less, by the rules that the operator names. Their file may be another at each
+// request; of one that stays the same it is made once. It may take minutes.
 func (s *Site) compared(ctx context.Context, reader *library.Reader, values url.Values) (*page, error) {
 	compare := s.comparing(reader.SeesAll())
 	if compare == nil {
@@ -72,31 +85,63 @@ func (s *Site) compared(ctx context.Context, reader *library.Reader, values url.
 	if err != nil {
 		return nil, err
 	}
-	out, err := reader.Made(ctx, library.Making, "compare", func(ctx context.Context) (any, error) { return compare(ctx) })
-	if mistake := (*RulesError)(nil); errors.As(err, &mistake) {
+	out, err := s.changes(ctx, reader, compare)
+	switch mistake := (*RulesError)(nil); {
+	case errors.As(err, &mistake):
 		return nil, &problem{http.StatusConflict, "These rules can't be read", unhinted(mistake.Error()) + ".",
 			"Tell whoever runs usagelake."}
-	}
-	if err != nil {
+	case errors.Is(err, errComparing):
+		return nil, &problem{http.StatusServiceUnavailable, "It is being worked out",
+			"What these rules would charge takes a while.", "Ask again in a minute: it goes on, and is kept."}
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil, &problem{http.StatusServiceUnavailable, "That took too long",
+			fmt.Sprintf("What these rules would charge was stopped after %.0f minutes.", library.CompareLimit.Minutes()),
+			"Whoever runs usagelake can have it worked out without a limit."}
+	case err != nil:
 		return nil, err
 	}
-	c := out.(*Changes)
 	var b bytes.Buffer
-	if err := comparedTemplate.Execute(&b, c); err != nil {
+	if err := comparedTemplate.Execute(&b, out); err != nil {
 		return nil, err
 	}
 	doc := &report.Document{}
-	for _, m := range slices.Backward(c.Months) {
+	for _, m := range slices.Backward(out.Months) {
 		doc.Tables = append(doc.Tables, m.table())
 	}
 	err = doc.Content(&b, report.Web{Rows: shownRows, Link: func(column string, of func(string) query.Value) string {
-		if column != "cost_center" {
+		if column != "cost_center" || of("before").Text == "0" { // it may be of the other rules alone
 			return ""
 		}
 		return asked{}.address("chargeback", map[string][]string{"period": {of("month").Text},
 			"cost_center": {of(column).Text}, "by": {"token,model"}})
 	}})
 	return &page{title: "Change of rules", content: template.HTML(b.String()), frame: f, asked: a, current: "compare"}, err
+}
+
+// changes are those of the rules as they are now.
+func (s *Site) changes(ctx context.Context, reader *library.Reader, c *Comparison) (*Changes, error) {
+	digest, err := c.Digest()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, s.longWait, errComparing)
+	defer cancel()
+	out, err := reader.Kept(ctx, library.Comparing, "compare "+digest,
+		func(ctx context.Context, _ *publish.Lake) (any, int, error) {
+			out, err := c.Make(ctx)
+			if err != nil {
+				return nil, 0, err
+			}
+			size := 0
+			for _, m := range out.Months {
+				size += 100 * len(m.Centers)
+			}
+			return out, size, nil
+		})
+	if err != nil {
+		return nil, err
+	}
+	return out.(*Changes), nil
 }
 
 // table is what changes in the month: how many don't is said above it.

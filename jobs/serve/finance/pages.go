@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"html/template"
 	"maps"
@@ -11,6 +13,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/usagelake/usagelake/jobs/serve/library"
 	"github.com/usagelake/usagelake/load/publish"
@@ -41,7 +44,7 @@ type made struct {
 // report is a report as a page, or as a file.
 func (s *Site) report(ctx context.Context, reader *library.Reader, r report.Report, values url.Values,
 	format string) (*page, error) {
-	var keys []string
+	keys := slices.Clone(narrowing)
 	if r.By != nil {
 		keys = append(keys, "by")
 	}
@@ -60,7 +63,7 @@ func (s *Site) report(ctx context.Context, reader *library.Reader, r report.Repo
 		return nil, err
 	}
 	// Of a viewer a report is what it is of the whole file for his scope, though his own has nothing else.
-	opts := report.Options{Name: r.Name, Scope: reader.Within(a.scope()), Now: s.opts.Now(), Version: s.opts.Version,
+	opts := report.Options{Name: r.Name, Scope: reader.Within(a.scope()), Own: reader.Scope, Now: s.opts.Now(), Version: s.opts.Version,
 		Pictures: format == "" || report.Pictured(format), Voice: report.Address}
 	if s.opts.Posting != nil {
 		opts.Posting = s.opts.Posting()
@@ -82,9 +85,16 @@ func (s *Site) report(ctx context.Context, reader *library.Reader, r report.Repo
 	if format != "" {
 		return s.file(ctx, reader, a, opts, format)
 	}
-	// What an address means by this month, and which month runs, is of a day.
-	day := f.books.Day(s.opts.Now()).String() + " "
-	key := day + a.address(r.Name, map[string][]string{"by": a.values["by"], "top": a.values["top"]})
+	// What an address means by this month, and which month runs, is of a day; and how a journal is posted, of the settings.
+	key := f.books.Day(s.opts.Now()).String() + " "
+	if r.Ledgers {
+		settings, err := json.Marshal(opts.Posting)
+		if err != nil {
+			return nil, err
+		}
+		key += fmt.Sprintf("%x ", sha256.Sum256(settings))
+	}
+	key += a.address(r.Name, map[string][]string{"by": a.values["by"], "top": a.values["top"]})
 	out, err := reader.Kept(ctx, library.Making, key,
 		func(ctx context.Context, lake *publish.Lake) (any, int, error) {
 			doc, err := report.Build(ctx, lake, opts)
@@ -253,9 +263,7 @@ func (a asked) link(column string, of func(column string) query.Value) string {
 	case column == "scope_value" && slices.Contains(recordKeys, kind):
 		return a.address("records", change)
 	case column == "scope_value" && kind != "", column == "budget":
-		if p := spanName(of("period_start").Text, of("period_end").Text); p != "" {
-			change["period"], change["from"], change["to"] = []string{p}, nil, nil
-		}
+		a.span(change, of("period_start").Text, of("period_end").Text)
 		change["by"] = []string{cmp.Or(finer[kind], "cost_center")}
 		return a.address("chargeback", change)
 	case column == "invoice":
@@ -293,23 +301,30 @@ func (a asked) link(column string, of func(column string) query.Value) string {
 	return ""
 }
 
-// spanName is what addresses call the days from one to another, excluded, where they are a month, a quarter or a year
-// of the calendar; "" else.
-func spanName(from, to string) string {
+// span has change say the book days from one to another, excluded: by the names of the periods that they are, of which
+// all is meant that is charged in them, or else by the days. What are no days changes nothing.
+func (a asked) span(change map[string][]string, from, to string) {
 	first, err1 := schemas.ParseDate(from)
 	end, err2 := schemas.ParseDate(to)
-	if err1 != nil || err2 != nil || first != first.Month().First() || end != end.Month().First() {
-		return ""
+	if err1 != nil || err2 != nil {
+		return
 	}
-	switch m := first.Start(); int(end.Month() - first.Month()) {
-	case 1:
-		return first.Month().String()
-	case 3:
-		if (m.Month()-1)%3 == 0 {
-			return fmt.Sprintf("%d-Q%d", m.Year(), (m.Month()-1)/3+1)
+	change["period"], change["from"], change["to"] = nil, []string{from}, []string{to}
+	p, err := a.books.Whole(a.books.Span(first, end))
+	if err != nil {
+		return
+	}
+	var each []string
+	for m := p.First; m <= p.Last; m++ {
+		each = append(each, p.NameOf(m))
+	}
+	// Not every run of periods has a name that an address knows.
+	for _, name := range []string{p.Name(), strings.Join(each, ",")} {
+		if got, err := a.books.ParsePeriod(strings.Split(name, ","), time.Time{}); err == nil && got == p {
+			change["period"], change["from"], change["to"] = []string{name}, nil, nil
+			return
 		}
 	}
-	return ""
 }
 
 const indexQuery = `SELECT period, completeness, status, closed_at::DATE AS closed_on, currency, requests, net_cost,

@@ -5,14 +5,20 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/usagelake/usagelake/jobs/serve/library"
 	"github.com/usagelake/usagelake/jobs/serve/library/librarytest"
+	"github.com/usagelake/usagelake/load/posting"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
+	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/schemastest"
 )
 
 // They only look, and share a lake.
@@ -21,6 +27,7 @@ func TestPages(t *testing.T) {
 	for name, f := range map[string]func(*testing.T, *world){"every report has its page": everyReportHasItsPage,
 		"bad input is a page": badInputIsAPage, "records sum to the figure": recordsSumToTheFigure,
 		"a row leads to what is behind it":      aRowLeadsToWhatIsBehindIt,
+		"a journal is posted as is set now":     aJournalIsPostedAsIsSetNow,
 		"a change of rules is for who sees all": aChangeOfRulesIsForWhoSeesAll} {
 		t.Run(name, func(t *testing.T) { f(t, w) })
 	}
@@ -75,6 +82,9 @@ func badInputIsAPage(t *testing.T, w *world) {
 		"reconciliation?team=team-2":                {400, "be narrowed by team=:"},
 		"chargeback?colour=red":                     {400, "means nothing here"},
 		"chargeback?period=2026-10&period=2026-11":  {400, "more than once"},
+		"?cost_center=cc-2":                         {400, "means nothing here"},
+		"questions?period=2026-10":                  {400, "means nothing here"},
+		sqlPath("FROM usage") + "&cost_center=cc-2": {400, "means nothing here"},
 		"top?top=x":                             {400, "no number"},
 		"records?page=0":                        {400, "no number"},
 		"records?token_id=typo":                 {400, "you can see no record of that"},
@@ -107,12 +117,29 @@ func aChangeOfRulesIsForWhoSeesAll(t *testing.T, w *world) {
 	}
 	is(tokenAll, 404, "no such page") // nobody names rules
 	changes, err := &Changes{Rules: "new.yaml", Findings: []string{"nobody's: 3"}, Months: []ChangedMonth{{"2026-11",
-		[]ChangedCenter{{"cc-6", "USD", "10.125", "12", "1.875"}, {"cc-2", "USD", "7", "7", "0"}}}}}, error(nil)
-	w.site.opts.Compare = func() func(context.Context) (*Changes, error) {
-		return func(context.Context) (*Changes, error) { return changes, err }
+		[]ChangedCenter{{"cc-6", "USD", "10.125", "12", "1.875"}, {"cc-2", "USD", "7", "7", "0"},
+			{"cc-of-these", "USD", "0", "3", "3"}}}}}, error(nil)
+	digest, made, goesOn := "1", 0, make(chan bool)
+	w.site.opts.Compare = func() *Comparison {
+		return &Comparison{Digest: func() (string, error) { return digest, nil },
+			Make: func(context.Context) (*Changes, error) {
+				made++
+				<-goesOn
+				return changes, err
+			}}
 	}
-	defer func() { w.site.opts.Compare = nil }()
-	for _, say := range []string{">1.88<", ">17.13<", "1 of 2 change", "nobody&#39;s: 3", "new.yaml",
+	defer func() { w.site.opts.Compare, w.site.longWait = nil, library.LongWait }()
+	w.site.longWait = time.Millisecond
+	is(tokenAll, 503, "being worked out")
+	w.site.longWait = library.LongWait
+	close(goesOn)
+	if is(tokenAll, 200, "new.yaml"); made != 1 {
+		t.Errorf("what goes on is begun %d times", made)
+	}
+	if rec := w.get("compare", tokenAll); strings.Contains(rec.Body.String(), "cost_center=cc-of-these") {
+		t.Error("a cost centre of these rules alone leads to nothing")
+	}
+	for _, say := range []string{">1.88<", ">17.13<", "2 of 3 change", "nobody&#39;s: 3", "new.yaml",
 		`href="/finance/chargeback?by=token%2Cmodel&amp;cost_center=cc-6&amp;period=2026-11"`} {
 		is(tokenAll, 200, say)
 	}
@@ -122,10 +149,33 @@ func aChangeOfRulesIsForWhoSeesAll(t *testing.T, w *world) {
 			t.Error("who doesn't see all is led to it")
 		}
 	}
+	for _, more := range []string{"?period=2026-11", "?cost_center=cc-6"} {
+		if rec := w.get("compare"+more, tokenAll); rec.Code != 400 || strings.Contains(rec.Body.String(), "1.88") {
+			t.Errorf("compare%s: %d", more, rec.Code)
+		}
+	}
+	if made != 1 {
+		t.Errorf("the same rules are compared %d times", made)
+	}
+	digest, err = "2", context.DeadlineExceeded
+	is(tokenAll, 503, "stopped after 5 minutes")
 	err = &RulesError{errors.New("new.yaml:3: no such field\nhint: usagelake allocation check")}
 	is(tokenAll, 409, "new.yaml:3: no such field.")
 	if rec := w.get("compare", tokenAll); strings.Contains(rec.Body.String(), "hint") {
 		t.Error("it says what to type")
+	}
+}
+
+// A page that is kept is as its files are, whatever was set when it was made.
+func aJournalIsPostedAsIsSetNow(t *testing.T, w *world) {
+	defer func() { w.site.opts.Posting = nil }()
+	for _, date := range []string{posting.MonthEnd, posting.NextMonth} {
+		w.site.opts.Posting = func() posting.Settings { return posting.Settings{PostingDate: date, Series: date + "-"} }
+		for _, path := range []string{"journal?period=2026-10", "journal.json?period=2026-10"} {
+			if rec := w.get(path, tokenAll); rec.Code != http.StatusOK || !strings.Contains(rec.Body.String(), date+"-") {
+				t.Errorf("%s isn't as is set: %d", path, rec.Code)
+			}
+		}
 	}
 }
 
@@ -185,6 +235,62 @@ func aRowLeadsToWhatIsBehindIt(t *testing.T, w *world) {
 			if rec := w.get(strings.ReplaceAll(strings.TrimSuffix(strings.TrimPrefix(l, Root), `"`), "&amp;", "&"),
 				tokenAll); rec.Code != 200 {
 				t.Errorf("%s: %d", l, rec.Code)
+			}
+		}
+	}
+}
+
+// What is spent of a budget is behind it for the budget's own days, whatever the books call them.
+func TestABudgetLeadsToItsOwnDays(t *testing.T) {
+	books := func(s schemas.BookSettings) *schemas.Books {
+		b, err := schemas.MakeBooks(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	april, weeks := schemas.BookSettings{FiscalYear: 4}, schemas.BookSettings{Calendar: "4-4-5", FiscalYear: 2}
+	listed := schemas.BookSettings{Calendar: schemas.CalendarFile, Periods: []schemas.BookPeriod{
+		{Name: "2026-P10", From: schemastest.Date("2026-09-27"), To: schemastest.Date("2026-10-25")},
+		{Name: "2026-P11", From: schemastest.Date("2026-10-25"), To: schemastest.Date("2026-11-22")}}}
+	quarter := books(weeks).Period(schemastest.Date("2026-02-01").Month(), schemastest.Date("2026-04-01").Month())
+	for _, c := range []struct {
+		name         string
+		books        schemas.BookSettings
+		from, to     string
+		period, days string // what the address says
+	}{
+		{"a quarter", schemas.BookSettings{}, "2026-10-01", "2027-01-01", "2026-Q4", ""},
+		{"a fiscal quarter", april, "2026-10-01", "2027-01-01", "2026-Q3", ""},
+		{"a year", schemas.BookSettings{}, "2026-01-01", "2027-01-01", "FY2026", ""},
+		{"a fiscal year", april, "2026-04-01", "2027-04-01", "FY2026", ""},
+		{"a month", april, "2026-10-01", "2026-11-01", "2026-10", ""},
+		{"once, of months", april, "2026-11-01", "2027-01-01", "2026-11,2026-12", ""},
+		{"once, of days", april, "2026-11-05", "2027-01-01", "", "2026-11-05 2027-01-01"},
+		{"a quarter of weeks", weeks, quarter.From.String(), quarter.To.String(), "2026-Q1", ""},
+		{"a listed period", listed, "2026-10-25", "2026-11-22", "2026-P11", ""},
+		{"more than is listed", listed, "2026-10-25", "2026-12-20", "", "2026-10-25 2026-12-20"},
+	} {
+		b := books(c.books)
+		a := asked{"budget", query.Scope{}, url.Values{"period": {"2026-01"}}, b}
+		row := map[string]string{"budget": "Own", "scope": "team", "scope_value": "team-2", "period_start": c.from,
+			"period_end": c.to}
+		for _, column := range []string{"budget", "scope_value"} {
+			address := a.link(column, func(column string) query.Value {
+				return query.Value{Null: row[column] == "", Text: row[column]}
+			})
+			u, err := url.Parse(address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := u.Query()
+			if days := strings.TrimSpace(v.Get("from") + " " + v.Get("to")); v.Get("period") != c.period || days != c.days ||
+				v.Get("team") != "team-2" {
+				t.Errorf("%s, %s: %s", c.name, column, address)
+			}
+			p, err := library.Period(b, librarytest.Noon, v.Get("period"), v.Get("from"), v.Get("to"))
+			if err != nil || p.From.String() != c.from || p.To.String() != c.to {
+				t.Errorf("%s: %s is %+v, %v", c.name, address, p, err)
 			}
 		}
 	}

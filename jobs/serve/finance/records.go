@@ -69,7 +69,7 @@ const recordColumns = `request_time, cost_center, team, project, pool, token_id,
 
 // records are the records behind a figure.
 func (s *Site) records(ctx context.Context, reader *library.Reader, values url.Values, format string) (*page, error) {
-	a, err := ask("records", reader.Scope, values, append([]string{"page"}, recordKeys...)...)
+	a, err := ask("records", reader.Scope, values, slices.Concat(narrowing, recordKeys, []string{"page"})...)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,8 @@ func (s *Site) records(ctx context.Context, reader *library.Reader, values url.V
 		}
 		head := &report.Document{Title: "Records", Subtitle: period.Title(),
 			Freshness: a.words() + ". As it is now, by the day of the usage; exact, and before pools are split."}
-		head.Completeness, err = report.CompletingOf(ctx, snapshot, *period, reader.Within(a.scope()))
+		head.Completeness, err = report.CompletingOf(ctx, snapshot, report.Options{Period: period, Scope: a.scope(),
+			Own: reader.Scope, Voice: report.Address})
 		if err != nil {
 			return nil, 0, err
 		}
@@ -227,11 +228,12 @@ func (a asked) recordFiles() (out []report.Download) {
 }
 
 // knows refuses a name that nothing of the file has: a page of nobody would be taken for one of somebody without cost.
-// A name among too many to look through is asked for as it is.
+// A name among too many to look through is asked for as it is, and one that is the viewer's own may have no usage yet.
 func (f *frame) knows(a asked) error {
 	for _, c := range f.Choices {
 		for _, v := range a.values[c.Key] {
-			if v != schemas.Unallocated && !c.More && !slices.Contains(c.Values, v) {
+			if v != schemas.Unallocated && !c.More && !slices.Contains(c.Values, v) &&
+				!slices.Contains(*a.viewer.Values(c.Key), v) {
 				return &problem{http.StatusBadRequest, "That can't be shown",
 					fmt.Sprintf("%s %q: nothing that you can see is called that.", c.Title, words.Cell(v)),
 					"Choose another one above."}

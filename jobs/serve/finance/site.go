@@ -37,8 +37,8 @@ type Options struct {
 	// Posting is how journals are posted. nil: as its zero value says.
 	Posting func() posting.Settings
 	// Compare gives what holds other rules against the published file; it gives nil where none are named, and is nil where
-	// nobody can name any. A mistake in them is a RulesError.
-	Compare func() func(context.Context) (*Changes, error)
+	// nobody can name any.
+	Compare func() *Comparison
 	// Operator is where the status page stands; "" is nowhere.
 	Operator string
 	Version  string
@@ -52,11 +52,14 @@ type Site struct {
 	log  *slog.Logger
 	door *door
 	lib  *library.Library
+
+	longWait time.Duration // for what takes minutes, before who asks is told to come again
 }
 
 // New makes a Site. Close lets go of what it keeps.
 func New(opts Options) *Site {
-	s := &Site{opts: opts, log: opts.Logger, door: newDoor(opts.Now), lib: library.New(opts.Lake)}
+	s := &Site{opts: opts, log: opts.Logger, door: newDoor(opts.Now), lib: library.New(opts.Lake),
+		longWait: library.LongWait}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -150,6 +153,7 @@ type page struct {
 }
 
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w = &patient{w}
 	w.Header().Set("Content-Security-Policy", contentPolicy)
 	if r.URL.Path == strings.TrimSuffix(Root, "/") {
 		http.Redirect(w, r, Root, http.StatusMovedPermanently)
@@ -221,7 +225,7 @@ func (s *Site) answer(ctx context.Context, who *Who, path string, values url.Val
 // Watch has the pages of each file that is published made before they are asked for, until ctx ends: the months, what
 // is charged in the last two of them, and what was asked for of the file before. At each tick it looks for another one.
 func (s *Site) Watch(ctx context.Context, tick <-chan time.Time) {
-	s.lib.Watch(ctx, tick, func(ctx context.Context, reader *library.Reader) ([]string, error) {
+	first := func(ctx context.Context, reader *library.Reader) ([]string, error) {
 		f, err := frameOf(ctx, reader)
 		if err != nil {
 			return nil, err
@@ -231,14 +235,16 @@ func (s *Site) Watch(ctx context.Context, tick <-chan time.Time) {
 			out = append(out, "chargeback?"+url.Values{"period": {p}}.Encode())
 		}
 		return out, nil
-	}, func(ctx context.Context, reader *library.Reader, address string) error {
+	}
+	again := func(ctx context.Context, reader *library.Reader, address string) error {
 		path, query, _ := strings.Cut(address, "?")
 		values, err := url.ParseQuery(query)
 		if err == nil {
 			_, err = s.page(ctx, reader, path, values)
 		}
 		return err
-	})
+	}
+	s.lib.Watch(ctx, tick, library.Ahead{First: first, Again: again, Holds: s.holds})
 }
 
 // page makes what a path is asked for.
@@ -367,6 +373,10 @@ func (s *Site) tell(w http.ResponseWriter, r *http.Request, who *Who, err error)
 	case errors.Is(err, library.ErrCarved):
 		p = &problem{http.StatusServiceUnavailable, "It is being made", "What is yours is being taken out of what was " +
 			"published.", "Ask again in some moments."}
+		w.Header().Set("Retry-After", "10")
+	case errors.Is(err, library.ErrBusy):
+		p = &problem{http.StatusServiceUnavailable, "It is busy here", "What others asked for is being made.",
+			"Ask again in some moments."}
 		w.Header().Set("Retry-After", "10")
 	case errors.Is(err, context.DeadlineExceeded):
 		p = &problem{http.StatusServiceUnavailable, "That took too long",

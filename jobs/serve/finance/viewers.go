@@ -10,11 +10,13 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/usagelake/usagelake/jobs/serve/library"
 	"github.com/usagelake/usagelake/load/query"
 )
 
@@ -65,6 +67,29 @@ type session struct {
 	viewer string
 	token  [sha256.Size]byte
 	until  time.Time
+}
+
+// holds says whether anybody sees that: who did may be on no list any more, or see something else.
+func (s *Site) holds(sight library.Sight) bool {
+	viewers, err := s.viewers()
+	if err != nil || len(viewers) == 0 {
+		return err == nil && sight.All
+	}
+	for _, v := range viewers {
+		if v.People == nil {
+			if v.All == sight.All && (v.All || reflect.DeepEqual(v.Scope, sight.Scope)) {
+				return true
+			}
+			continue
+		}
+		people, err := v.People()
+		for _, scope := range people {
+			if err == nil && !sight.All && reflect.DeepEqual(scope, sight.Scope) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // door knows who comes. mu guards what is below it. Sessions are by digests of their ids: what is in memory opens

@@ -3,16 +3,19 @@ package finance
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/usagelake/usagelake/jobs/serve/library"
 	"github.com/usagelake/usagelake/jobs/serve/library/librarytest"
+	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
 )
@@ -147,8 +150,62 @@ func TestAViewersFiguresAreThoseOfTheReport(t *testing.T) {
 	}
 }
 
+// A viewer may have a cost centre that has no usage yet: it closes nothing that he has beside it.
+func anOwnNameWithoutUsageClosesNothing(t *testing.T, w *world, _ publish.ClosedMonth) {
+	paths := []string{"", "records", "records?cost_center=cc-new", "closed", "chargeback", "chargeback?cost_center=cc-new",
+		"statement"}
+	ask := func(path string) *httptest.ResponseRecorder {
+		return w.get(path, "", func(r *http.Request) {
+			r.Header.Set("X-Forwarded-Email", "ann@example.com")
+			r.RemoteAddr = "192.0.2.1:9"
+		})
+	}
+	w.people["ann@example.com"] = query.Scope{CostCenters: []string{"cc-2", "cc-new"}}
+	for _, path := range paths {
+		rec := ask(path)
+		if rec.Code != http.StatusOK {
+			t.Errorf("%s: %d", path, rec.Code)
+		}
+		if m := commands.FindString(said(rec)); m != "" {
+			t.Errorf("%s names %q", path, m)
+		}
+	}
+	if own, both := w.get("chargeback.csv", tokenSearch), ask("chargeback.csv"); own.Body.String() != both.Body.String() {
+		t.Errorf("the figures differ:\n%s\n%s", own.Body, both.Body)
+	}
+	if rec := ask("records?cost_center=cc-6"); rec.Code != http.StatusBadRequest {
+		t.Errorf("a name of others: %d", rec.Code)
+	}
+	w.people["ann@example.com"] = query.Scope{CostCenters: []string{"cc-new"}}
+	for _, path := range paths {
+		rec := ask(path)
+		if rec.Code != http.StatusOK && (rec.Code != http.StatusNotFound || !strings.Contains(said(rec), "Nothing yet")) {
+			t.Errorf("of nothing but it, %s: %d", path, rec.Code)
+		}
+	}
+}
+
 func TestWhoMayLook(t *testing.T) {
 	w := newWorld(t)
+	sees := func(all bool, centers ...string) bool {
+		return w.site.holds(library.Sight{All: all, Scope: query.Scope{CostCenters: centers}})
+	}
+	if !sees(true) || !sees(false, "cc-2") || sees(false, "cc-6") || sees(false) {
+		t.Error("nobody sees what a viewer does, or somebody what none does")
+	}
+	viewers := w.viewers
+	w.viewers = slices.Delete(slices.Clone(viewers), 0, 2)
+	if sees(true) || !sees(false, "cc-2") {
+		t.Error("who is on the map sees nothing, or all")
+	}
+	w.people = map[string]query.Scope{"ann@example.com": {CostCenters: []string{"cc-6"}}}
+	if sees(false, "cc-2") || !sees(false, "cc-6") {
+		t.Error("the map is another, and who saw what before does so still")
+	}
+	if w.viewers = nil; !sees(true) || sees(false, "cc-6") {
+		t.Error("without viewers all is seen")
+	}
+	w.viewers, w.people["ann@example.com"] = viewers, librarytest.Search
 	header := func(value, from string) func(*http.Request) {
 		return func(r *http.Request) {
 			r.Header.Set("X-Forwarded-Email", value)

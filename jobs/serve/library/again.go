@@ -38,12 +38,17 @@ func (r *Reader) Asked(address string) {
 	r.of.wanted = r.of.wanted[:min(len(r.of.wanted), mostAgain)]
 }
 
+// Ahead is what Watch makes pages by.
+type Ahead struct {
+	First func(context.Context, *Reader) ([]string, error) // the addresses that who sees all asks for first
+	Again func(context.Context, *Reader, string) error     // makes an address
+	Holds func(Sight) bool                                 // whether there is still somebody who sees that
+}
+
 // Watch looks at each tick whether another file is published, until ctx ends. Of each, the first one too, it has made
 // what who sees all asks for first, and then what was asked for of the file before, what was asked for last
-// first: one after the other, and only while nobody waits for a place. again makes an address.
-// What fails is left to who asks for it.
-func (l *Library) Watch(ctx context.Context, tick <-chan time.Time,
-	first func(context.Context, *Reader) ([]string, error), again func(context.Context, *Reader, string) error) {
+// first: one after the other, and only while nobody waits for a place. What fails is left to who asks for it.
+func (l *Library) Watch(ctx context.Context, tick <-chan time.Time, by Ahead) {
 	var last *edition
 	stop, done := func() {}, make(chan struct{})
 	close(done)
@@ -57,7 +62,7 @@ func (l *Library) Watch(ctx context.Context, tick <-chan time.Time,
 				inside, stop = context.WithCancel(ctx)
 				go func() {
 					defer close(done)
-					l.ahead(inside, e, first, again)
+					l.ahead(inside, e, by)
 				}()
 			}
 			e.release()
@@ -73,11 +78,10 @@ func (l *Library) Watch(ctx context.Context, tick <-chan time.Time,
 }
 
 // ahead makes pages of an edition before they are asked for.
-func (l *Library) ahead(ctx context.Context, e *edition, first func(context.Context, *Reader) ([]string, error),
-	again func(context.Context, *Reader, string) error) {
+func (l *Library) ahead(ctx context.Context, e *edition, by Ahead) {
 	var all []wanted
 	if r, err := l.readerOf(ctx, Sight{All: true}, true); err == nil {
-		addresses, _ := first(ctx, r) // what keeps them from being made, who asks is told
+		addresses, _ := by.First(ctx, r) // what keeps them from being made, who asks is told
 		for _, address := range addresses {
 			all = append(all, wanted{who: Sight{All: true}, address: address})
 		}
@@ -94,12 +98,15 @@ func (l *Library) ahead(ctx context.Context, e *edition, first func(context.Cont
 		if ctx.Err() != nil {
 			return
 		}
+		if !by.Holds(w.who) {
+			continue
+		}
 		r, err := l.readerOf(ctx, w.who, true)
 		if err != nil { // a viewer's file may be under way
 			continue
 		}
 		if r.of == e {
-			_ = guarded(func() error { return again(ctx, r, w.address) })
+			_ = guarded(func() error { return by.Again(ctx, r, w.address) })
 		}
 		r.Close()
 	}

@@ -2,9 +2,11 @@ package library
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,6 +78,53 @@ func TestWhoWaitsComesFirst(t *testing.T) {
 	})
 }
 
+// What waits for a place has all of its time when it has one, and is told so when there is none.
+func TestALimitIsOfTheMaking(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(nil)
+		r := &Reader{lib: l, of: &edition{waited: map[string]int{}}}
+		statement := func(name string, takes time.Duration) <-chan error {
+			ended := make(chan error, 1)
+			go func() {
+				_, err := r.once(t.Context(), Asking, SQLLimit, name, func(ctx context.Context) (any, error) {
+					select {
+					case <-time.After(takes):
+					case <-ctx.Done():
+					}
+					return nil, ctx.Err()
+				})
+				ended <- err
+			}()
+			synctest.Wait()
+			return ended
+		}
+		first, _ := statement("a", placeWait-time.Second), statement("b", SQLLimit)
+		waits := statement("c", SQLLimit-time.Second)
+		if err := errors.Join(<-first, <-waits); err != nil {
+			t.Errorf("what waited for a place: %v", err)
+		}
+		_, _ = statement("d", 2*SQLLimit), statement("e", 2*SQLLimit)
+		time.Sleep(time.Second) // in the bubble: they are stopped after who waits has given up
+		if err := <-statement("f", 0); err != nil {
+			t.Errorf("who waits as long as one takes: %v", err)
+		}
+		for _, place := range []string{"g", "h"} {
+			go func() {
+				_, _ = r.once(t.Context(), Asking, time.Hour, place, func(context.Context) (any, error) {
+					time.Sleep(time.Minute)
+					return nil, nil
+				})
+			}()
+		}
+		synctest.Wait()
+		if err := <-statement("i", 0); !errors.Is(err, ErrBusy) || errors.Is(err, context.DeadlineExceeded) ||
+			SQLMistake(err) != "" {
+			t.Errorf("without a place: %v", err)
+		}
+		time.Sleep(time.Hour)
+	})
+}
+
 // After a publish, what was asked for is made anew, what was asked for last first, each for who asked; and who asks
 // then finds it.
 func TestWhatWasAskedForIsMadeAnew(t *testing.T) {
@@ -109,21 +158,25 @@ func TestWhatWasAskedForIsMadeAnew(t *testing.T) {
 		r.Asked(address)
 	}
 	all, search := Sight{All: true}, Sight{Scope: librarytest.Search}
+	var searchLeft atomic.Bool
 	order := make(chan string, 100)
 	tick := make(chan time.Time)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		l.Watch(ctx, tick, func(context.Context, *Reader) ([]string, error) { return []string{"months"}, nil },
-			func(ctx context.Context, r *Reader, address string) error {
+		l.Watch(ctx, tick, Ahead{
+			First: func(context.Context, *Reader) ([]string, error) { return []string{"months"}, nil },
+			Again: func(ctx context.Context, r *Reader, address string) error {
 				_, err := page(ctx, r, address)
 				order <- fmt.Sprintf("%s %t", address, r.scope == "")
 				if address == "broken" {
 					panic("broken")
 				}
 				return err
-			})
+			},
+			Holds: func(who Sight) bool { return who.All || !searchLeft.Load() },
+		})
 	}()
 	comes := func(want ...string) {
 		t.Helper()
@@ -157,9 +210,13 @@ func TestWhatWasAskedForIsMadeAnew(t *testing.T) {
 		t.Errorf("a is made %d times, and %d when it is asked for", was, made["a"])
 	}
 	// What nobody asks for any more is given up; what was asked for meanwhile comes first.
+	searchLeft.Store(true) // and nothing is made for who sees nothing any more
 	for range unasked - 2 {
 		published()
-		comes("months true", "a true", "b true", "a false", "broken true")
+		comes("months true", "a true", "b true", "broken true")
+	}
+	if of := l.now; len(of.shelves) > 0 {
+		t.Error("a file is made for who sees nothing any more")
 	}
 	published()
 	comes("months true", "a true")

@@ -1,15 +1,18 @@
 package library
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/load/pack"
@@ -25,6 +28,7 @@ var ErrChanged = errors.New("it isn't what the month was closed with")
 // Handout is what may be handed to a reader of the folders of closed months, which stand beside the published file:
 // everything, or what is of some cost centres alone. A team's or an account's part in a month has no files there.
 type Handout struct {
+	reader  *Reader
 	lake    *publish.Lake
 	all     bool
 	centers []string
@@ -32,7 +36,7 @@ type Handout struct {
 
 // Handout is the reader's.
 func (r *Reader) Handout() Handout {
-	h := Handout{lake: r.of.lake, all: r.SeesAll(), centers: r.Scope.CostCenters}
+	h := Handout{reader: r, lake: r.of.lake, all: r.SeesAll(), centers: r.Scope.CostCenters}
 	for _, d := range query.ScopeDimensions {
 		if d != "cost_center" && len(*r.Scope.Values(d)) > 0 {
 			h.centers = nil
@@ -117,8 +121,9 @@ func (c *Closing) Find(name string) (Handed, bool) {
 	return c.Files[i], true
 }
 
-// Open opens a file of a closed month, if it is what its digest says. The caller closes it.
-func (h Handout) Open(f Handed) (_ durable.File, err error) {
+// Open opens a file of a closed month, if it is what its digest says. The caller closes it. Who asks for it part by part
+// asks often: a file that stays the same by its place, time and size is read for its digest once a publish.
+func (h Handout) Open(ctx context.Context, f Handed) (_ durable.File, err error) {
 	file, err := h.lake.FS.Open(f.path)
 	if err != nil {
 		return nil, err
@@ -128,15 +133,69 @@ func (h Handout) Open(f Handed) (_ durable.File, err error) {
 			err = fmt.Errorf("%s: %w", f.path, errors.Join(err, file.Close()))
 		}
 	}()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, file); err != nil {
-		return nil, err
+	if f.SHA256 == "" {
+		return file, nil
 	}
-	if f.SHA256 != "" && hex.EncodeToString(sum.Sum(nil)) != f.SHA256 {
-		return nil, ErrChanged
+	info, err := file.Stat()
+	if err != nil || h.reader.of.isProved(f, info) {
+		return file, err
 	}
-	_, err = file.Seek(0, io.SeekStart)
+	_, err = h.reader.once(ctx, Making, proveLimit, "prove "+f.path, func(ctx context.Context) (any, error) {
+		return nil, h.prove(ctx, f)
+	})
+	if err == nil && !h.reader.of.isProved(f, info) {
+		err = ErrChanged // since it was opened
+	}
 	return file, err
+}
+
+// prove reads a file, and notes which it was if it is what its digest says.
+func (h Handout) prove(ctx context.Context, f Handed) (err error) {
+	file, err := h.lake.FS.Open(f.path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	sum := sha256.New()
+	for n := int64(1); n > 0; {
+		if n, err = io.CopyN(sum, file, provePart); err != nil && err != io.EOF {
+			return err
+		}
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+	}
+	if hex.EncodeToString(sum.Sum(nil)) != f.SHA256 {
+		return ErrChanged
+	}
+	h.reader.of.mu.Lock()
+	defer h.reader.of.mu.Unlock()
+	h.reader.of.proved[f.path] = proof{f.SHA256, info}
+	return nil
+}
+
+const (
+	// proveLimit is how long a file may be read for its digest, of which provePart is read at once.
+	proveLimit = 5 * time.Minute
+	provePart  = 4 << 20
+)
+
+// proof is which file it was that had the digest.
+type proof struct {
+	sha256 string
+	info   fs.FileInfo
+}
+
+func (e *edition) isProved(f Handed, info fs.FileInfo) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p, ok := e.proved[f.path]
+	return ok && p.sha256 == f.SHA256 && os.SameFile(p.info, info) && p.info.ModTime().Equal(info.ModTime()) &&
+		p.info.Size() == info.Size()
 }
 
 // Months are those that are closed, the last first.

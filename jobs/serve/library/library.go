@@ -25,17 +25,21 @@ const (
 	keptBytes = 64 << 20
 	// mostAsking is how many statements of people's own run at once.
 	mostAsking = 2
-	// MakeLimit is how long a page may take to be made, and carveLimit a file to be carved; that goes on when who
-	// asked for it is told after carveWait to come again.
-	MakeLimit  = 30 * time.Second
-	carveLimit = 10 * time.Minute
-	carveWait  = 20 * time.Second
+	// MakeLimit is how long a page may take to be made, CompareLimit what is made at Comparing, and carveLimit a file to be
+	// carved; what takes minutes goes on when who asked for it is told after LongWait to come again.
+	MakeLimit    = 30 * time.Second
+	CompareLimit = 5 * time.Minute
+	carveLimit   = 10 * time.Minute
+	LongWait     = 20 * time.Second
+	// placeWait is how long a place is waited for, before any of these begins.
+	placeWait = 20 * time.Second
 )
 
 // What keeps somebody from being answered now.
 var (
 	ErrMoved  = errors.New("the published file can't be read now")
 	ErrCarved = errors.New("the file of the viewer is being made")
+	ErrBusy   = errors.New("everything that can be made at once is under way")
 )
 
 // Sight is what somebody may see. The zero value is nothing: no file is made for it.
@@ -47,12 +51,21 @@ type Sight struct {
 // Place is where something is made. Of each there are so many, so that who waits for one holds up nobody at another.
 type Place int
 
-// The places: statements of people's own, which may take long, have some of theirs, so that no page waits for them.
+// The places: statements of people's own, which may take long, have some of theirs, and so has what takes minutes, so
+// that no page waits for them.
 const (
 	Making Place = iota
 	Asking
+	Comparing
 	allPlaces
 )
+
+func (at Place) limit() time.Duration {
+	if at == Comparing {
+		return CompareLimit
+	}
+	return MakeLimit
+}
 
 // Library gives each who asks the file that may answer him. It is the one place that knows more than one file: what a
 // Reader gets has no way to another.
@@ -73,7 +86,7 @@ type Library struct {
 // lets go of what was made.
 func New(open func() (*publish.Lake, error)) *Library {
 	return &Library{open: open, limit: SQLLimit, places: [allPlaces]*room{
-		Making: newRoom(max(2, runtime.GOMAXPROCS(0))), Asking: newRoom(mostAsking)}}
+		Making: newRoom(max(2, runtime.GOMAXPROCS(0))), Asking: newRoom(mostAsking), Comparing: newRoom(1)}}
 }
 
 // edition is a published file, what was carved out of it, and pages that were made of it.
@@ -85,9 +98,10 @@ type edition struct {
 	flights singleflight.Group
 
 	mu      sync.Mutex
-	waited  map[string]int // by the name of what is being made, how many wait for it
-	wanted  []wanted       // what was asked for, the last first
-	before  []wanted       // what was of the file before
+	proved  map[string]proof // by the paths of files of closed months
+	waited  map[string]int   // by the name of what is being made, how many wait for it
+	wanted  []wanted         // what was asked for, the last first
+	before  []wanted         // what was of the file before
 	readers int
 	gone    bool // another is published
 	shelves map[string]*shelf
@@ -191,7 +205,7 @@ func (l *Library) edition() (*edition, error) {
 	if old == nil || old.path != lake.Database() || !os.SameFile(old.info, info) ||
 		!old.info.ModTime().Equal(info.ModTime()) || old.info.Size() != info.Size() {
 		l.now = &edition{path: lake.Database(), info: info, lake: lake, shelves: map[string]*shelf{},
-			pages: map[string]*list.Element{}, order: list.New(), waited: map[string]int{}}
+			pages: map[string]*list.Element{}, order: list.New(), proved: map[string]proof{}, waited: map[string]int{}}
 		if old != nil {
 			l.now.before = old.after()
 			old.mu.Lock()
@@ -239,7 +253,7 @@ func (l *Library) carved(ctx context.Context, r *Reader, scope query.Scope) (*pu
 	if s != nil {
 		return s.lake, nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, carveWait, ErrCarved)
+	ctx, cancel := context.WithTimeoutCause(ctx, LongWait, ErrCarved)
 	defer cancel()
 	made, err := r.once(ctx, Making, carveLimit, "carve "+name, func(ctx context.Context) (any, error) {
 		dir, drop, err := e.lake.Scratch()
@@ -266,7 +280,7 @@ func (l *Library) carved(ctx context.Context, r *Reader, scope query.Scope) (*pu
 }
 
 // once has something made by one who asks for it, for all who ask meanwhile. It goes on if they go away: the next one
-// has it then.
+// has it then. The limit is of the making; where no place is free in time it is ErrBusy.
 func (r *Reader) once(ctx context.Context, at Place, limit time.Duration, name string,
 	make func(context.Context) (any, error)) (any, error) {
 	e, places := r.of, r.lib.places[at]
@@ -281,12 +295,15 @@ func (r *Reader) once(ctx context.Context, at Place, limit time.Duration, name s
 		e.hold()
 		defer e.release()
 		defer schemas.Guard(&err)
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
-		defer cancel()
-		if err := places.take(ctx, func() bool { return e.isWaited(name) }); err != nil {
+		ctx := context.WithoutCancel(ctx)
+		wait, stop := context.WithTimeoutCause(ctx, placeWait, ErrBusy)
+		defer stop()
+		if err := places.take(wait, func() bool { return e.isWaited(name) }); err != nil {
 			return nil, err
 		}
 		defer places.leave()
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
 		return make(ctx)
 	})
 	select {
@@ -323,7 +340,7 @@ func (r *Reader) Kept(ctx context.Context, at Place, name string,
 	if page, ok := r.of.find(key); ok {
 		return page, nil
 	}
-	return r.once(ctx, at, MakeLimit, key, func(ctx context.Context) (any, error) {
+	return r.once(ctx, at, at.limit(), key, func(ctx context.Context) (any, error) {
 		if page, ok := r.of.find(key); ok {
 			return page, nil
 		}
@@ -341,7 +358,7 @@ func (r *Reader) Kept(ctx context.Context, at Place, name string,
 // Made is Kept for what is large and asked for but once: it is made for each who asks, but for those who ask meanwhile.
 func (r *Reader) Made(ctx context.Context, at Place, name string, make func(context.Context) (any, error)) (any,
 	error) {
-	return r.once(ctx, at, MakeLimit, r.scope+"\x00"+name, make)
+	return r.once(ctx, at, at.limit(), r.scope+"\x00"+name, make)
 }
 
 func (e *edition) find(key string) (any, bool) {

@@ -1,7 +1,12 @@
 package library
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -25,6 +30,7 @@ func TestAPublishWaitsForNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	aFileIsReadOnceForItsDigest(t, r)
 	w.PublishMore()
 	next, err := l.Reader(t.Context(), search)
 	if err != nil {
@@ -53,6 +59,44 @@ func TestAPublishWaitsForNobody(t *testing.T) {
 	if _, err := os.Stat(r.Lake.Dir()); !os.IsNotExist(err) {
 		t.Errorf("it is left: %v", err)
 	}
+}
+
+// A file that is asked for part by part is read for its digest once, and again when it is another.
+func aFileIsReadOnceForItsDigest(t *testing.T, r *Reader) {
+	path, then := filepath.Join(t.TempDir(), "statement.csv"), librarytest.Noon
+	write := func(text string, at time.Time) {
+		t.Helper()
+		if err := errors.Join(os.WriteFile(path, []byte(text), 0o600), os.Chtimes(path, at, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sum := sha256.Sum256([]byte("as it was"))
+	f := Handed{Name: "statement.csv", path: path, SHA256: hex.EncodeToString(sum[:])}
+	is := func(f Handed, want string, wrong error) {
+		t.Helper()
+		file, err := r.Handout().Open(t.Context(), f)
+		if !errors.Is(err, wrong) || wrong != nil && err == nil {
+			t.Fatalf("%v, want %v", err, wrong)
+		}
+		if err != nil {
+			return
+		}
+		text, err := io.ReadAll(file)
+		if err = errors.Join(err, file.Close()); err != nil || string(text) != want {
+			t.Errorf("%q, want %q: %v", text, want, err)
+		}
+	}
+	write("as it was", then)
+	is(f, "as it was", nil)
+	write("unnoticed", then) // of the same size and time: it isn't read for it
+	is(f, "unnoticed", nil)
+	write("unnoticed", then.Add(time.Second))
+	is(f, "", ErrChanged)
+	write("as it was", then.Add(time.Second))
+	is(f, "as it was", nil)
+	f.SHA256 = ""
+	write("a signature", then)
+	is(f, "a signature", nil)
 }
 
 // The twenty are those of the docs.

@@ -43,7 +43,7 @@ func (r *room) take(ctx context.Context, waited func() bool) error {
 		case <-ctx.Done():
 		}
 		r.mu.Lock()
-		if err := ctx.Err(); err != nil {
+		if err := context.Cause(ctx); err != nil {
 			return err
 		}
 	}
