@@ -14,6 +14,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
+	"github.com/usagelake/usagelake/transform/allocate"
 )
 
 func (a *app) allocationCommand() *cobra.Command {
@@ -111,7 +112,7 @@ nothing and needs no key. Closed months keep the rules they were closed with.
 				}
 				if err == nil {
 					fmt.Fprintf(a.Stdout, "published  %s in %.1f s\n", res.Database, res.Publish.Elapsed.Seconds())
-					a.printChanges("before", "now", changes)
+					a.printChanges("before", "now", changes, nil)
 				}
 			})
 		},
@@ -121,7 +122,7 @@ nothing and needs no key. Closed months keep the rules they were closed with.
 }
 
 func (a *app) allocationCheck() *cobra.Command {
-	var month, compare string
+	var month, compare, markups string
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Is the rules file right, and what does each rule catch?",
@@ -132,10 +133,14 @@ which rules are shadowed by others or match nothing, and where versions leave ga
 file than the config's: who would pay more, and who less, before anybody changes a rule. It changes nothing. Findings
 don't make it fail; mistakes in the file end it with 2.
 
+--markups asks the same of money, one file at a time: what every cost centre would be charged on top of its cost by
+other mark-ups, against those that are published.
+
 ` + exitHelp,
 		Example: `  usagelake allocation check
   usagelake allocation check --month 2026-10
-  usagelake allocation check --compare new.yaml   who would pay more or less by these rules?`,
+  usagelake allocation check --compare new.yaml   who would pay more or less by these rules?
+  usagelake allocation check --markups new.yaml   and by these mark-ups?`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := a.lakeConfig()
@@ -149,6 +154,13 @@ don't make it fail; mistakes in the file end it with 2.
 					return err
 				}
 				m = &d
+			}
+			if markups != "" && compare != "" {
+				return config.Usage("usagelake allocation check --markups "+markups,
+					"--compare and --markups are two questions: ask one at a time")
+			}
+			if markups != "" {
+				return a.whatIf(jobs.CheckMarkups(c.Context(), cfg, markups, m))
 			}
 			check, err := jobs.CheckAllocation(c.Context(), cfg, compare, m)
 			if err != nil {
@@ -164,6 +176,8 @@ don't make it fail; mistakes in the file end it with 2.
 	c.Flags().StringVar(&month, "month", "", "only this `month`: 2026-10, this or last (default: every open one)")
 	c.Flags().StringVar(&compare, "compare", "", "look at the rules in this `file`, and the tables beside it that "+
 		"it names, in place of the config's")
+	c.Flags().StringVar(&markups, "markups", "", "what would be charged on top by the markups: of this `file`, a YAML "+
+		"as the config")
 	return c
 }
 
@@ -189,10 +203,14 @@ func (a *app) printCheck(check *jobs.AllocationCheck) {
 			if len(check.ByMonth) > 1 {
 				fmt.Fprintln(a.Stdout, m.Month)
 			}
-			a.printChanges("published", "by the file", m.Centers)
+			a.printChanges("published", "by the file", m.Centers, nil)
 		}
 	}
-	for _, f := range check.Findings {
+	a.printNotes(check.Findings)
+}
+
+func (a *app) printNotes(findings []allocate.Finding) {
+	for _, f := range findings {
 		rule := ""
 		if f.RuleID != "" {
 			rule = "rule " + f.RuleID + ": "
@@ -203,7 +221,7 @@ func (a *app) printCheck(check *jobs.AllocationCheck) {
 		}
 		fmt.Fprintf(a.Stdout, "%-10s %s%s%s\n", f.Severity, source, words.Cell(rule), words.Cell(f.Message))
 	}
-	if len(check.Findings) == 0 {
+	if len(findings) == 0 {
 		fmt.Fprintln(a.Stdout, "findings   none")
 	}
 }
@@ -219,8 +237,9 @@ func monthsOf(months []string) string {
 // maxUnchanged is how many cost centres that stay as they are a table of changes lists.
 const maxUnchanged = 20
 
-// printChanges prints what cost centres are charged before and after, exactly; many that don't change are counted.
-func (a *app) printChanges(before, after string, changes []jobs.CenterChange) {
+// printChanges prints what cost centres are charged before and after, exactly, and the sums that there are; many that
+// don't change are counted.
+func (a *app) printChanges(before, after string, changes []jobs.CenterChange, sums []jobs.CurrencyChange) {
 	if len(changes) == 0 {
 		return
 	}
@@ -238,6 +257,9 @@ func (a *app) printChanges(before, after string, changes []jobs.CenterChange) {
 		if unchanged <= maxUnchanged || !same(c) {
 			t.AppendRow(table.Row{words.Cell(c.CostCenter), words.Cell(c.Currency), c.Before, c.After, c.Difference})
 		}
+	}
+	for _, c := range sums {
+		t.AppendFooter(table.Row{"sum", words.Cell(c.Currency), c.Before, c.After, c.Difference})
 	}
 	fmt.Fprintf(a.Stdout, "\n%s\n", t.Render())
 	if unchanged > maxUnchanged {
