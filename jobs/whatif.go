@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,11 +22,13 @@ import (
 // an amount is as in AllocationCheck.
 type WhatIf struct {
 	Markups string `json:"markups,omitempty"` // the file, of mark-ups
+	Prices  string `json:"prices,omitempty"`  // or of prices
 	// Months are the open months that anything is charged in, or the one that was asked for; none where it is closed.
 	Months   []string           `json:"months"`
 	Centers  []CenterChange     `json:"cost_centers"` // of all of the months
 	Totals   []CurrencyChange   `json:"totals"`       // the sums of these
 	ByMonth  []WhatIfMonth      `json:"by_month"`
+	Unpriced []UnpricedLines    `json:"unpriced,omitempty"` // of prices: lines that cost what they do, the largest first
 	Findings []allocate.Finding `json:"findings"`
 }
 
@@ -243,12 +246,12 @@ func (w *WhatIf) leftOut(ctx context.Context, s *query.Snapshot, books *schemas.
 		return nil
 	})
 	if len(closed) > 0 {
-		w.Findings = append(w.Findings, allocate.Finding{Severity: allocate.Info, Source: filepath.Base(w.file()),
+		w.Findings = append(w.Findings, allocate.Finding{Severity: allocate.Info, Source: filepath.Base(w.File()),
 			Message: fmt.Sprintf("%s: closed with the %s of then, and left out: nothing of it changes",
 				words.Some(closed, maxOwnerless), what)})
 	}
 	return err
 }
 
-// file is the one that it is about.
-func (w *WhatIf) file() string { return w.Markups }
+// File is the one that it is about.
+func (w *WhatIf) File() string { return cmp.Or(w.Markups, w.Prices) }

@@ -122,7 +122,7 @@ nothing and needs no key. Closed months keep the rules they were closed with.
 }
 
 func (a *app) allocationCheck() *cobra.Command {
-	var month, compare, markups string
+	var month, compare, markups, prices string
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Is the rules file right, and what does each rule catch?",
@@ -133,16 +133,24 @@ which rules are shadowed by others or match nothing, and where versions leave ga
 file than the config's: who would pay more, and who less, before anybody changes a rule. It changes nothing. Findings
 don't make it fail; mistakes in the file end it with 2.
 
---markups asks the same of money, one file at a time: what every cost centre would be charged on top of its cost by
-other mark-ups, against those that are published.
+Of money it asks the same, one file at a time: --markups says what every cost centre would be charged on top of its
+cost by other mark-ups; --prices what it would be charged by other prices, where the file has one, with discounts in
+proportion and pools split anew. What they stand against is what is published; closed months are left out.
 
 ` + exitHelp,
 		Example: `  usagelake allocation check
   usagelake allocation check --month 2026-10
   usagelake allocation check --compare new.yaml   who would pay more or less by these rules?
-  usagelake allocation check --markups new.yaml   and by these mark-ups?`,
+  usagelake allocation check --markups new.yaml   and by these mark-ups?
+  usagelake allocation check --prices new.csv     and by these prices?`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			given := slices.DeleteFunc([]string{"compare", "markups", "prices"},
+				func(name string) bool { return !c.Flags().Changed(name) })
+			if len(given) > 1 {
+				return config.Usage("usagelake allocation check --help", "--%s: each is a question of its own: ask one at a time",
+					strings.Join(given, " and --"))
+			}
 			cfg, err := a.lakeConfig()
 			if err != nil {
 				return err
@@ -155,12 +163,11 @@ other mark-ups, against those that are published.
 				}
 				m = &d
 			}
-			if markups != "" && compare != "" {
-				return config.Usage("usagelake allocation check --markups "+markups,
-					"--compare and --markups are two questions: ask one at a time")
-			}
-			if markups != "" {
+			switch {
+			case c.Flags().Changed("markups"):
 				return a.whatIf(jobs.CheckMarkups(c.Context(), cfg, markups, m))
+			case c.Flags().Changed("prices"):
+				return a.whatIf(jobs.CheckPrices(c.Context(), cfg, prices, m))
 			}
 			check, err := jobs.CheckAllocation(c.Context(), cfg, compare, m)
 			if err != nil {
@@ -178,6 +185,8 @@ other mark-ups, against those that are published.
 		"it names, in place of the config's")
 	c.Flags().StringVar(&markups, "markups", "", "what would be charged on top by the markups: of this `file`, a YAML "+
 		"as the config")
+	c.Flags().StringVar(&prices, "prices", "", "what would be charged by the prices in this `file`: a table of model, line "+
+		"and price")
 	return c
 }
 
