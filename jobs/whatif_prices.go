@@ -227,7 +227,8 @@ func (p *pricing) charged(ctx context.Context, books *schemas.Books, m schemas.M
 	})
 	for is := range rulesets {
 		if !strings.HasPrefix(p.rules.Digest(), is) {
-			return nil, config.Usage("usagelake allocation apply   (publishes by the rules of the config)",
+			return nil, config.Usage("usagelake allocation apply   (publishes by the rules of the config; "+
+				"or name the config that it was published by, with --config)",
 				"pools are split by the rules, and those of the config aren't the ones that are published")
 		}
 	}

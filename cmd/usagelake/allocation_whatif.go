@@ -26,7 +26,8 @@ func (a *app) whatIf(w *jobs.WhatIf, err error) error {
 		a.printChanges("published", "by the file", m.Centers, m.Totals)
 	}
 	if n := len(w.Unpriced); n > 0 {
-		t := a.newTable(table.Row{"as it is", "line", "currency", "lines", "net cost", "why"})
+		fmt.Fprint(a.Stdout, "what the file has no price of:\n\n")
+		t := a.newTable(table.Row{"model", "line", "currency", "lines", "net cost", "why"})
 		rightAlign(t, 4, 5)
 		for _, u := range w.Unpriced[:min(n, maxUnpriced)] {
 			t.AppendRow(table.Row{words.Cell(u.Model), words.Cell(u.Line), u.Currency, words.Count(u.Lines), u.Net, u.Why})

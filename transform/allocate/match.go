@@ -93,7 +93,9 @@ func value(k schemas.AllocationKey, field string) (string, bool) {
 type Pattern struct{ is condition }
 
 // NewPattern reads one: * is any text, ? any one character, \ takes the next as it is.
-func NewPattern(text string) Pattern { return Pattern{newCondition(schemas.FieldModel, []string{text})} }
+func NewPattern(text string) Pattern {
+	return Pattern{newCondition(schemas.FieldModel, []string{text})}
+}
 
 // Match says whether it names a value. NULL and an empty one are named by "*" alone.
 func (p Pattern) Match(v *string) bool { return p.is.holds(schemas.AllocationKey{Model: v}) }
