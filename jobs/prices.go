@@ -157,11 +157,12 @@ func (l *priceList) unused(used []usedLine) []allocate.Finding {
 		delete(models, "")
 		switch {
 		case p.matched > 0 && len(p.currencies) > 1:
-			add(allocate.Warning, p, "the price is taken in %s alike: give the row its currency", words.Some(sortedKeys(p.currencies),
-				maxOwnerless))
+			add(allocate.Warning, p, "the price is taken in %s alike: give the row its currency",
+				words.Some(sortedKeys(p.currencies), maxOwnerless))
 		case p.matched > 0:
 		case !model:
-			add(allocate.Warning, p, "nothing was ever used of the model %q%s", p.text, words.Nearest(p.text, sortedKeys(models)))
+			add(allocate.Warning, p, "nothing was ever used of the model %q%s", p.text,
+				words.Nearest(p.text, sortedKeys(models)))
 		case !line:
 			add(allocate.Warning, p, "%s: nothing was ever used of the line %q%s", p.text, p.line,
 				words.Nearest(p.line, sortedKeys(lines)))
@@ -186,8 +187,8 @@ type lineCost struct {
 	net      *big.Rat      // what they cost
 }
 
-// moved is by how much another price changes the net cost: the list cost is quantity × price, and the part of it that is
-// taken off stays what it was. Where the old price is 0 nothing was taken off. Exact.
+// moved is by how much another price changes the net cost: the list cost is quantity × price, and the part of it that
+// is taken off stays what it was. Where the old price is 0 nothing was taken off. Exact.
 func (c lineCost) moved(to schemas.Money) *big.Rat {
 	if c.price.Sign() == 0 {
 		list := new(big.Rat).Mul(c.quantity.Rat(), to.Rat())

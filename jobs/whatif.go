@@ -24,12 +24,12 @@ type WhatIf struct {
 	Markups string `json:"markups,omitempty"` // the file, of mark-ups
 	Prices  string `json:"prices,omitempty"`  // or of prices
 	// Months are the open months that anything is charged in, or the one that was asked for; none where it is closed.
-	Months   []string           `json:"months"`
-	Centers  []CenterChange     `json:"cost_centers"` // of all of the months
-	Totals   []CurrencyChange   `json:"totals"`       // the sums of these
-	ByMonth  []WhatIfMonth      `json:"by_month"`
-	Unpriced []UnpricedLines    `json:"unpriced,omitempty"` // of prices: lines that cost what they do, the largest first
-	Findings []allocate.Finding `json:"findings"`
+	Months   []string         `json:"months"`
+	Centers  []CenterChange   `json:"cost_centers"` // of all of the months
+	Totals   []CurrencyChange `json:"totals"`       // the sums of these
+	ByMonth  []WhatIfMonth    `json:"by_month"`
+	Unpriced []UnpricedLines  `json:"unpriced,omitempty"` // of prices: lines that cost what they do, the largest first
+	Findings []Finding        `json:"findings"`
 }
 
 // WhatIfMonth is WhatIf of a month.
@@ -46,8 +46,8 @@ type CurrencyChange struct {
 	Difference string `json:"difference"`
 }
 
-// openWhatIf opens what is published for a what-if, and says by which books; nil, with those of the config, where nothing
-// is.
+// openWhatIf opens what is published for a what-if, and says by which books; nil, with those of the config, where
+// nothing is.
 func openWhatIf(ctx context.Context, cfg *config.Config) (*query.Snapshot, *schemas.Books, error) {
 	lake, err := publish.Open(cfg.Lake, Env{}.LakeOptions(cfg))
 	var s *query.Snapshot
@@ -191,7 +191,7 @@ func knownCenters(ctx context.Context, cfg *config.Config, s *query.Snapshot) ([
 // unpublished is the answer where nothing is published.
 func (w *WhatIf) unpublished() *WhatIf {
 	w.changed(nil, nil, nil)
-	w.Findings = append(w.Findings, allocate.Finding{Severity: allocate.Info,
+	w.Findings = append(w.Findings, Finding{Severity: allocate.Info,
 		Message: "nothing is published yet that it could be asked of"})
 	return w
 }
@@ -204,7 +204,7 @@ func (w *WhatIf) changed(books *schemas.Books, before, after map[schemas.Month]o
 			months[m] = true
 		}
 	}
-	w.Months, w.ByMonth, w.Findings = []string{}, []WhatIfMonth{}, []allocate.Finding{}
+	w.Months, w.ByMonth, w.Findings = []string{}, []WhatIfMonth{}, []Finding{}
 	for _, m := range slices.Sorted(maps.Keys(months)) {
 		name := books.Name(m)
 		w.Months = append(w.Months, name)
@@ -246,7 +246,7 @@ func (w *WhatIf) leftOut(ctx context.Context, s *query.Snapshot, books *schemas.
 		return nil
 	})
 	if len(closed) > 0 {
-		w.Findings = append(w.Findings, allocate.Finding{Severity: allocate.Info, Source: filepath.Base(w.File()),
+		w.Findings = append(w.Findings, Finding{Severity: allocate.Info, Source: filepath.Base(w.File()),
 			Message: fmt.Sprintf("%s: closed with the %s of then, and left out: nothing of it changes",
 				words.Some(closed, maxOwnerless), what)})
 	}

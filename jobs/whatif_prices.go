@@ -35,8 +35,8 @@ const (
 	NoPrice = "no price" // of its own, that another could stand for: a record's adjustment has its cost, if it has one
 )
 
-// CheckPrices reckons the usage of each open month (or of month) by the prices of a file, where a row of it matches, and
-// says what each cost centre is charged and would be, its parts of shared pools included. It changes nothing.
+// CheckPrices reckons the usage of each open month (or of month) by the prices of a file, where a row of it matches,
+// and says what each cost centre is charged and would be, its parts of shared pools included. It changes nothing.
 func CheckPrices(ctx context.Context, cfg *config.Config, file string, month *schemas.Month) (*WhatIf, error) {
 	b, err := ReadFinanceFile(file)
 	if err != nil {
@@ -110,8 +110,8 @@ type (
 
 // The columns of a charge, in a query that has them of u and the owner of a, or both of u.
 const (
-	poolColumns = "coalesce(%[1]s.pool, ''), coalesce(%[1]s.rule_id, ''), coalesce(%[1]s.rule_version, 0), u.usage_date, " +
-		"u.book_date, u.account, u.model, u.model_type, u.record_kind, u.currency"
+	poolColumns = "coalesce(%[1]s.pool, ''), coalesce(%[1]s.rule_id, ''), coalesce(%[1]s.rule_version, 0), " +
+		"u.usage_date, u.book_date, u.account, u.model, u.model_type, u.record_kind, u.currency"
 	ownerColumns = "coalesce(%[1]s.cost_center, ''), coalesce(%[1]s.team, ''), coalesce(%[1]s.project, ''), " +
 		"coalesce(%[1]s.environment, ''), coalesce(%[1]s.gl_code, ''), coalesce(%[1]s.tags, '')"
 )
@@ -329,8 +329,8 @@ func (p *pricing) whole() []allocate.Finding {
 	for currency, v := range net {
 		by[currency] = rounded(v)
 	}
-	return []allocate.Finding{{Severity: allocate.Info, Message: fmt.Sprintf("%s of %s have no price in the file and cost "+
-		"what they do: %s", words.Plural(lines, "line", "lines"), words.Count(p.all), amounts(by))}}
+	return []allocate.Finding{{Severity: allocate.Info, Message: fmt.Sprintf("%s of %s have no price in the file and "+
+		"cost what they do: %s", words.Plural(lines, "line", "lines"), words.Count(p.all), amounts(by))}}
 }
 
 // omitted says of records that have no lines, as their currency is none, that they cost what they do.

@@ -179,8 +179,8 @@ func TestPricesAreComparedBeforeTheyApply(t *testing.T) {
 		"model,line,price\n*,input,-1\n":                                   "prices.csv:2: price: -1 is less than 0",
 		"model,line,price\n*,input,\n":                                     `prices.csv:2: `,
 		"model,line,price\n*,input,0.0000000000001\n":                      "at most 12 decimals",
-		"model,line,price,currency\n*,input,1,usd\n":                       `prices.csv:2: currency "usd" is not an ISO 4217 code`,
-		"model,line,price\n*,input,1\n*,input,2\n":                         "prices.csv:3: * input has a price in prices.csv:2 already",
+		"model,line,price,currency\n*,input,1,usd\n":                       `prices.csv:2: currency "usd" is not`,
+		"model,line,price\n*,input,1\n*,input,2\n":                         "3: * input has a price in prices.csv:2 already",
 		"model,line,price,from\n*,input,1,2026-11-31\n":                    "prices.csv:2: from: ",
 		"model,line,price,from,to\nx,input,1,2026-11-02," + "2026-11-01\n": "is not before to",
 	} {

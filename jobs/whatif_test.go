@@ -23,7 +23,7 @@ func money(t *testing.T, s string) schemas.Money {
 }
 
 // Other mark-ups are asked before they apply: what each cost centre would be charged on top is what a publish by them
-// charges, a percentage, a fee of the month and a minimum as they are reckoned by hand, and nothing that stands changes.
+// charges, a percentage, a fee of the month and a minimum as they are reckoned by hand. Nothing that stands changes.
 func TestMarkupsAreComparedBeforeTheyApply(t *testing.T) {
 	w := newWorld(t, kit.Settings{PerDay: 40})
 	w.export(span(-1, 3))

@@ -14,7 +14,6 @@ import (
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/schemas"
 	"github.com/usagelake/usagelake/schemas/words"
-	"github.com/usagelake/usagelake/transform/allocate"
 )
 
 func (a *app) allocationCommand() *cobra.Command {
@@ -185,8 +184,8 @@ proportion and pools split anew. What they stand against is what is published; c
 		"it names, in place of the config's")
 	c.Flags().StringVar(&markups, "markups", "", "what would be charged on top by the markups: of this `file`, a YAML "+
 		"as the config")
-	c.Flags().StringVar(&prices, "prices", "", "what would be charged by the prices in this `file`: a table of model, line "+
-		"and price")
+	c.Flags().StringVar(&prices, "prices", "", "what would be charged by the prices in this `file`: a table of model, "+
+		"line and price")
 	return c
 }
 
@@ -218,7 +217,7 @@ func (a *app) printCheck(check *jobs.AllocationCheck) {
 	a.printNotes(check.Findings)
 }
 
-func (a *app) printNotes(findings []allocate.Finding) {
+func (a *app) printNotes(findings []jobs.Finding) {
 	for _, f := range findings {
 		rule := ""
 		if f.RuleID != "" {
