@@ -199,14 +199,26 @@ func (c lineCost) moved(to schemas.Money) *big.Rat {
 	return ratio.Mul(ratio.Sub(ratio, new(big.Rat).SetInt64(1)), c.net)
 }
 
-// rounded is an exact amount in units of 10⁻¹², half to even.
+// fine are the decimals that sums are kept to before they are rounded to twelve. Fractions of thousands of old prices
+// have no common denominator that could be reckoned with.
+const fine = 36
+
+// tenTo is 10 to the n.
+func tenTo(n int64) *big.Int { return new(big.Int).Exp(big.NewInt(10), big.NewInt(n), nil) }
+
+// rounded is an exact amount with twelve decimals, half to even.
 func rounded(exact *big.Rat) schemas.Money {
-	num := new(big.Int).Mul(exact.Num(), big.NewInt(1_000_000_000_000))
+	return schemas.MoneyOf(halfEven(exact, schemas.DecimalScale))
+}
+
+// halfEven is an exact amount in units of so many decimals, half to even.
+func halfEven(exact *big.Rat, decimals int64) *big.Int {
+	num := new(big.Int).Mul(exact.Num(), tenTo(decimals))
 	quo, rest := new(big.Int).DivMod(num, exact.Denom(), new(big.Int)) // rest is not negative
 	if c := rest.Lsh(rest, 1).Cmp(exact.Denom()); c > 0 || c == 0 && quo.Bit(0) == 1 {
 		quo.Add(quo, big.NewInt(1))
 	}
-	return schemas.MoneyOf(quo)
+	return quo
 }
 
 func sortedKeys(of map[string]bool) []string { return slices.Sorted(maps.Keys(of)) }

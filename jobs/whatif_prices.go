@@ -237,7 +237,7 @@ func (p *pricing) charged(ctx context.Context, books *schemas.Books, m schemas.M
 
 // reprice is by how much the prices change each charge of a month, rounded once.
 func (p *pricing) reprice(ctx context.Context, m schemas.Month) (map[string]*schemas.Money, error) {
-	moved := map[string]*big.Rat{}
+	moved := map[string]*big.Int{} // with fine decimals
 	err := asked(ctx, p.s, fmt.Sprintf("SELECT "+poolColumns+", "+ownerColumns+`, line, category, item, price, price_per,
 		count(*), sum(quantity), sum(net_cost)
 		FROM focus_lines u WHERE usage_month = DATE '%[2]s' AND NOT closed GROUP BY ALL`, "u", m.First()),
@@ -274,14 +274,14 @@ func (p *pricing) reprice(ctx context.Context, m schemas.Month) (map[string]*sch
 			}
 			id := chargeOf(row)
 			if moved[id] == nil {
-				moved[id] = new(big.Rat)
+				moved[id] = new(big.Int)
 			}
-			moved[id].Add(moved[id], lineCost{*quantity, per, *price, net}.moved(as.price))
+			moved[id].Add(moved[id], halfEven(lineCost{*quantity, per, *price, net}.moved(as.price), fine))
 			return nil
 		})
 	out := map[string]*schemas.Money{}
-	for id, exact := range moved {
-		v := rounded(exact)
+	for id, sum := range moved {
+		v := rounded(new(big.Rat).SetFrac(sum, tenTo(fine)))
 		out[id] = &v
 	}
 	return out, err
