@@ -34,6 +34,9 @@ type RuleCost struct {
 	NetCost  map[string]string `json:"net_cost"` // by currency, "" where it is unknown; exact
 }
 
+// Finding is one of a look at the rules, or of a what-if, as commands know it.
+type Finding = allocate.Finding
+
 // AllocationCheck is what a look at the allocation rules found.
 type AllocationCheck struct {
 	Rules  string `json:"rules"` // the file

@@ -111,7 +111,7 @@ nothing and needs no key. Closed months keep the rules they were closed with.
 				}
 				if err == nil {
 					fmt.Fprintf(a.Stdout, "published  %s in %.1f s\n", res.Database, res.Publish.Elapsed.Seconds())
-					a.printChanges("before", "now", changes)
+					a.printChanges("before", "now", changes, nil)
 				}
 			})
 		},
@@ -121,7 +121,7 @@ nothing and needs no key. Closed months keep the rules they were closed with.
 }
 
 func (a *app) allocationCheck() *cobra.Command {
-	var month, compare string
+	var month, compare, markups, prices string
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Is the rules file right, and what does each rule catch?",
@@ -132,12 +132,24 @@ which rules are shadowed by others or match nothing, and where versions leave ga
 file than the config's: who would pay more, and who less, before anybody changes a rule. It changes nothing. Findings
 don't make it fail; mistakes in the file end it with 2.
 
+Of money it asks the same, one file at a time: --markups says what every cost centre would be charged on top of its
+cost by other mark-ups; --prices what it would be charged by other prices, where the file has one, with discounts in
+proportion and pools split anew. What they stand against is what is published; closed months are left out.
+
 ` + exitHelp,
 		Example: `  usagelake allocation check
   usagelake allocation check --month 2026-10
-  usagelake allocation check --compare new.yaml   who would pay more or less by these rules?`,
+  usagelake allocation check --compare new.yaml   who would pay more or less by these rules?
+  usagelake allocation check --markups new.yaml   and by these mark-ups?
+  usagelake allocation check --prices new.csv     and by these prices?`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			given := slices.DeleteFunc([]string{"compare", "markups", "prices"},
+				func(name string) bool { return !c.Flags().Changed(name) })
+			if len(given) > 1 {
+				return config.Usage("usagelake allocation check --help", "--%s: each is a question of its own: ask one at a time",
+					strings.Join(given, " and --"))
+			}
 			cfg, err := a.lakeConfig()
 			if err != nil {
 				return err
@@ -149,6 +161,12 @@ don't make it fail; mistakes in the file end it with 2.
 					return err
 				}
 				m = &d
+			}
+			switch {
+			case c.Flags().Changed("markups"):
+				return a.whatIf(jobs.CheckMarkups(c.Context(), cfg, markups, m))
+			case c.Flags().Changed("prices"):
+				return a.whatIf(jobs.CheckPrices(c.Context(), cfg, prices, m))
 			}
 			check, err := jobs.CheckAllocation(c.Context(), cfg, compare, m)
 			if err != nil {
@@ -164,6 +182,10 @@ don't make it fail; mistakes in the file end it with 2.
 	c.Flags().StringVar(&month, "month", "", "only this `month`: 2026-10, this or last (default: every open one)")
 	c.Flags().StringVar(&compare, "compare", "", "look at the rules in this `file`, and the tables beside it that "+
 		"it names, in place of the config's")
+	c.Flags().StringVar(&markups, "markups", "", "what would be charged on top by the markups: of this `file`, a YAML "+
+		"as the config")
+	c.Flags().StringVar(&prices, "prices", "", "what would be charged by the prices in this `file`: a table of model, "+
+		"line and price")
 	return c
 }
 
@@ -189,10 +211,14 @@ func (a *app) printCheck(check *jobs.AllocationCheck) {
 			if len(check.ByMonth) > 1 {
 				fmt.Fprintln(a.Stdout, m.Month)
 			}
-			a.printChanges("published", "by the file", m.Centers)
+			a.printChanges("published", "by the file", m.Centers, nil)
 		}
 	}
-	for _, f := range check.Findings {
+	a.printNotes(check.Findings)
+}
+
+func (a *app) printNotes(findings []jobs.Finding) {
+	for _, f := range findings {
 		rule := ""
 		if f.RuleID != "" {
 			rule = "rule " + f.RuleID + ": "
@@ -203,7 +229,7 @@ func (a *app) printCheck(check *jobs.AllocationCheck) {
 		}
 		fmt.Fprintf(a.Stdout, "%-10s %s%s%s\n", f.Severity, source, words.Cell(rule), words.Cell(f.Message))
 	}
-	if len(check.Findings) == 0 {
+	if len(findings) == 0 {
 		fmt.Fprintln(a.Stdout, "findings   none")
 	}
 }
@@ -219,8 +245,9 @@ func monthsOf(months []string) string {
 // maxUnchanged is how many cost centres that stay as they are a table of changes lists.
 const maxUnchanged = 20
 
-// printChanges prints what cost centres are charged before and after, exactly; many that don't change are counted.
-func (a *app) printChanges(before, after string, changes []jobs.CenterChange) {
+// printChanges prints what cost centres are charged before and after, exactly, and the sums that there are; many that
+// don't change are counted.
+func (a *app) printChanges(before, after string, changes []jobs.CenterChange, sums []jobs.CurrencyChange) {
 	if len(changes) == 0 {
 		return
 	}
@@ -238,6 +265,9 @@ func (a *app) printChanges(before, after string, changes []jobs.CenterChange) {
 		if unchanged <= maxUnchanged || !same(c) {
 			t.AppendRow(table.Row{words.Cell(c.CostCenter), words.Cell(c.Currency), c.Before, c.After, c.Difference})
 		}
+	}
+	for _, c := range sums {
+		t.AppendFooter(table.Row{"sum", words.Cell(c.Currency), c.Before, c.After, c.Difference})
 	}
 	fmt.Fprintf(a.Stdout, "\n%s\n", t.Render())
 	if unchanged > maxUnchanged {

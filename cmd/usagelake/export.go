@@ -279,7 +279,7 @@ func (a *app) dryRun(ctx context.Context, cfg *config.Config, opts jobs.ExportOp
 func (a *app) newTable(header table.Row) table.Writer {
 	t := table.NewWriter()
 	t.SetStyle(table.StyleLight)
-	t.Style().Format.Header = text.FormatDefault
+	t.Style().Format.Header, t.Style().Format.Footer = text.FormatDefault, text.FormatDefault
 	t.Style().Options.DrawBorder = false
 	t.Style().Options.SeparateColumns = false
 	t.AppendHeader(header)
@@ -290,7 +290,8 @@ func (a *app) newTable(header table.Row) table.Writer {
 func rightAlign(t table.Writer, from, to int) {
 	var configs []table.ColumnConfig
 	for n := from; n <= to; n++ {
-		configs = append(configs, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight})
+		configs = append(configs, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight,
+			AlignFooter: text.AlignRight})
 	}
 	t.SetColumnConfigs(configs)
 }

@@ -3,8 +3,10 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // Markup is what a cost centre is charged on top of its cost, as the config has it.
@@ -126,4 +128,42 @@ func ParseMarkups(list []Markup, books *schemas.Books) ([]schemas.Markup, error)
 		out = append(out, p)
 	}
 	return out, nil
+}
+
+// ReadMarkups reads the mark-ups of a file that isn't the config, under markups: as there, with whatever else of a
+// config stands beside it. centers are the cost centres that anything is known of, to tell a misspelt one; nil is
+// nothing to hold them against. Every mistake is reported, with its line, as ErrUsage.
+func ReadMarkups(path string, b []byte, books *schemas.Books, centers []string) ([]schemas.Markup, error) {
+	var c Config
+	more, err := c.decode(b, path)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, m := range c.unread {
+		errs = append(errs, m)
+	}
+	for _, err := range markups(c.Markups, books) {
+		if m := (mistake{}); !errors.As(err, &m) || judged(m.path, c.unread) {
+			errs = append(errs, err)
+		}
+	}
+	for i, m := range c.Markups {
+		if m.CostCenter != "" && m.CostCenter != schemas.Unallocated && centers != nil &&
+			!slices.Contains(centers, m.CostCenter) {
+			path := fmt.Sprintf("markups[%d].cost_center", i)
+			errs = append(errs, at(path, "%s: nothing was ever charged to %q, and no rule, name or budget has it%s", path,
+				m.CostCenter, words.Nearest(m.CostCenter, centers)))
+		}
+	}
+	if _, ok := c.lines["markups"]; !ok {
+		errs = append(errs, at("", "it has no markups: write them as in the config, or markups: [] for none at all"))
+	}
+	if err := c.refused(errs); err != nil {
+		return nil, err
+	}
+	if more {
+		return nil, errMore(path)
+	}
+	return ParseMarkups(c.Markups, books)
 }

@@ -21,14 +21,37 @@ import (
 // without a word; then by the decoder, for values of the wrong type. Both are left in c.unread for Validate, which says
 // what else is wrong; where no account could be read there is nothing more to say, and they are refused at once.
 func (c *Config) parse(b []byte, path string) error {
+	more, err := c.decode(b, path)
+	if err != nil {
+		return err
+	}
+	if c.lines == nil {
+		return Usage("usagelake init", "config %s is empty", path)
+	}
+	if len(c.unread) > 0 && len(c.Accounts) == 0 {
+		return c.Validate()
+	}
+	if more {
+		return errMore(path)
+	}
+	if len(c.Accounts) == 0 {
+		return Usage("usagelake init", "config %s has no accounts", path)
+	}
+	return nil
+}
+
+// decode reads the first document of a file, if there is one: else c.lines stays nil. What can't be read of it is left
+// in c.unread; more says that something stands behind it: a second document, as after a stray ---, would be ignored,
+// and whoever wrote it would not know.
+func (c *Config) decode(b []byte, path string) (more bool, err error) {
 	c.Path = path
 	var root yaml.Node
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	if err := dec.Decode(&root); err != nil && !errors.Is(err, io.EOF) {
-		return Usage("", "config %s: %w", path, err)
+		return false, Usage("", "config %s: %w", path, err)
 	}
 	if len(root.Content) == 0 {
-		return Usage("usagelake init", "config %s is empty", path)
+		return false, nil
 	}
 	r := reader{lines: map[string]int{}, values: map[string]string{}, types: map[string]string{}}
 	r.keys(root.Content[0], reflect.TypeFor[Config](), "")
@@ -44,18 +67,11 @@ func (c *Config) parse(b []byte, path string) error {
 			r.errs = append(r.errs, mistake{error: err})
 		}
 	}
-	if c.unread = r.errs; len(c.unread) > 0 && len(c.Accounts) == 0 {
-		return c.Validate()
-	}
-	// A second document, as after a stray ---, would be ignored, and whoever wrote it would not know.
-	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return Usage("", "config %s holds more than one document", path)
-	}
-	if len(c.Accounts) == 0 {
-		return Usage("usagelake init", "config %s has no accounts", path)
-	}
-	return nil
+	c.unread = r.errs
+	return !errors.Is(dec.Decode(new(yaml.Node)), io.EOF), nil
 }
+
+func errMore(path string) error { return Usage("", "config %s holds more than one document", path) }
 
 // reader goes over the file as it is written. lines fills up on the way; it is what mistakes that are found later look
 // their lines up in.

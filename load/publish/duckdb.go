@@ -198,22 +198,25 @@ func (d *Database) transaction(ctx context.Context, f func() error) error {
 
 // fill appends rows to a table; values as the driver's appender takes them, in the order of the columns.
 func (d *Database) fill(database, table string, rows func(add func(...driver.Value) error) error) error {
-	return d.conn.Raw(func(c any) error {
-		a, err := duckdb.NewAppender(c.(driver.Conn), database, "", table)
-		if err != nil {
-			return fmt.Errorf("append to %s: %w", table, err)
-		}
-		err = rows(a.AppendRow)
-		// Close writes what the appender has gathered, and says what is wrong with it. After an error the transaction that it
-		// is part of is rolled back, with whatever came through.
-		if errClose := a.Close(); err == nil {
-			err = errClose
-		}
-		if err != nil {
-			return fmt.Errorf("append to %s: %w", table, err)
-		}
-		return nil
-	})
+	return d.conn.Raw(func(c any) error { return appendRows(c.(driver.Conn), database, table, rows) })
+}
+
+// appendRows is fill on a connection.
+func appendRows(c driver.Conn, database, table string, rows func(add func(...driver.Value) error) error) error {
+	a, err := duckdb.NewAppender(c, database, "", table)
+	if err != nil {
+		return fmt.Errorf("append to %s: %w", table, err)
+	}
+	err = rows(a.AppendRow)
+	// Close writes what the appender has gathered, and says what is wrong with it. After an error the transaction that it
+	// is part of is rolled back, with whatever came through.
+	if errClose := a.Close(); err == nil {
+		err = errClose
+	}
+	if err != nil {
+		return fmt.Errorf("append to %s: %w", table, err)
+	}
+	return nil
 }
 
 // wideDecimal reads the exact text of a sum as DECIMAL(38,12). An empty text is 0.

@@ -28,14 +28,24 @@ type ManifestMarkup struct {
 
 // fillMarkups fills the table of the mark-ups that the config has.
 func (a *allocation) fillMarkups() error {
+	return a.d.fill(Catalog, "markups", markupRows(a.finance.Markups))
+}
+
+// AppendMarkups fills a table of a connection's own, with the columns of markups, in a database such as temp.
+func AppendMarkups(c driver.Conn, database, table string, markups []schemas.Markup) error {
+	return appendRows(c, database, table, markupRows(markups))
+}
+
+// markupRows are the rows of the table markups.
+func markupRows(markups []schemas.Markup) func(add func(...driver.Value) error) error {
 	month := func(m *schemas.Month) driver.Value {
 		if m == nil {
 			return nil
 		}
 		return m.Start()
 	}
-	return a.d.fill(Catalog, "markups", func(add func(...driver.Value) error) error {
-		for _, m := range a.finance.Markups {
+	return func(add func(...driver.Value) error) error {
+		for _, m := range markups {
 			var percent driver.Value
 			if m.Percent != nil { // which has no more than six decimals
 				percent = duckdb.Decimal{Width: 9, Scale: 6, Value: big.NewInt(int64(*m.Percent) / 1_000_000)}
@@ -46,7 +56,7 @@ func (a *allocation) fillMarkups() error {
 			}
 		}
 		return nil
-	})
+	}
 }
 
 // fillClosedMarkups fills what was charged on top in a closed month.

@@ -71,8 +71,8 @@ func (r *Row) owner() (schemas.Owner, error) {
 	return o, nil
 }
 
-// validity reads from and to of a row.
-func (r *Row) validity() (from, to *schemas.Date, err error) {
+// Validity reads the columns from and to of a row: the days that it is valid on, to excluded; nil is for ever.
+func (r *Row) Validity() (from, to *schemas.Date, err error) {
 	for _, x := range []struct {
 		column string
 		day    **schemas.Date
@@ -144,7 +144,7 @@ func (t *table) parse(content []byte) []error {
 				*f = "" // it is what the row is found by
 			}
 		}
-		if row.from, row.to, err = r.validity(); err != nil {
+		if row.from, row.to, err = r.Validity(); err != nil {
 			return err
 		}
 		t.rows = append(t.rows, row)
@@ -254,7 +254,7 @@ func (p *parser) sheet(content []byte) {
 			return errors.New("no id: each rule has a name; rows of one name are its versions")
 		}
 		var err error
-		if x.from, x.to, err = r.validity(); err != nil {
+		if x.from, x.to, err = r.Validity(); err != nil {
 			return fmt.Errorf("rule %s: %w", x.id, err)
 		}
 		if x.owner, err = r.owner(); err != nil {

@@ -89,6 +89,17 @@ func value(k schemas.AllocationKey, field string) (string, bool) {
 	return "", false
 }
 
+// Pattern is a value or a pattern as the conditions of rules have them.
+type Pattern struct{ is condition }
+
+// NewPattern reads one: * is any text, ? any one character, \ takes the next as it is.
+func NewPattern(text string) Pattern {
+	return Pattern{newCondition(schemas.FieldModel, []string{text})}
+}
+
+// Match says whether it names a value. NULL and an empty one are named by "*" alone.
+func (p Pattern) Match(v *string) bool { return p.is.holds(schemas.AllocationKey{Model: v}) }
+
 // glob is a pattern: * is any text, ? any one character, \ takes the next as it is. Unlike path.Match a * also
 // matches a slash, which model names have.
 type glob []globPart
