@@ -217,6 +217,12 @@ func nothingChargedIsntComplete(t *testing.T, w *librarytest.World) {
 	if of := structured["completeness"].(args); wrong || of["complete"] != false || of["period"] != "all" {
 		t.Errorf("%.3000s", all)
 	}
+	// One name of his own without usage closes nothing to him.
+	own := append([]string{"cc-nothing"}, librarytest.Search.CostCenters...)
+	c = connect(t, w, library.Sight{Scope: query.Scope{CostCenters: own}})
+	if all, _, wrong := c.call("report", args{"name": "chargeback", "period": "2026-10"}); wrong {
+		t.Errorf("%.3000s", all)
+	}
 }
 
 func everyAnswerSaysHowCompleteItIs(t *testing.T, w *librarytest.World) {

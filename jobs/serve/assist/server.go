@@ -190,6 +190,8 @@ func (s *Server) known(err error) string {
 			"usagelake rebuild does."
 	case errors.Is(err, library.ErrCarved):
 		return "What may be seen is being taken out of what was published. Ask again in some moments."
+	case errors.Is(err, library.ErrBusy):
+		return "Everything that can be made at once is under way. Ask again in some moments."
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Sprintf("It was stopped after %s. Ask for less: a shorter period, one owner, fewer columns.",
 			library.MakeLimit)

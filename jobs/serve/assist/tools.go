@@ -448,7 +448,7 @@ func (s *Server) report(ctx context.Context, r *library.Reader, in reportInput) 
 	}
 	scope := query.Scope{Accounts: in.Account, CostCenters: in.CostCenter, Teams: in.Team, Projects: in.Project,
 		Environments: in.Environment, Models: in.Model}
-	opts := report.Options{Name: in.Name, Scope: r.Within(scope), By: in.By, Top: in.Top, Now: s.opts.Now(),
+	opts := report.Options{Name: in.Name, Scope: r.Within(scope), Own: r.Scope, By: in.By, Top: in.Top, Now: s.opts.Now(),
 		Version: s.opts.Version, Voice: report.Arguments, Posting: s.opts.Posting}
 	if opts.Period, err = library.Period(f.books, s.opts.Now(), in.Period, in.From, in.To); err != nil {
 		return nil, wrong("period: %v", err)
