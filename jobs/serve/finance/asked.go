@@ -36,8 +36,8 @@ var periodKeys = []string{"period", "from", "to"}
 // narrowing are the keys of what has a period and owners.
 var narrowing = slices.Concat(periodKeys, query.ScopeDimensions)
 
-// ask reads an address; known are the keys that the page takes. One that does nothing is refused: who wrote it would take
-// the answer for what it says.
+// ask reads an address; known are the keys that the page takes. One that does nothing is refused: who wrote it would
+// take the answer for what it says.
 func ask(path string, viewer query.Scope, values url.Values, known ...string) (asked, error) {
 	out := asked{path, viewer, url.Values{}, nil}
 	for key, all := range values {

@@ -63,8 +63,8 @@ func (s *Site) report(ctx context.Context, reader *library.Reader, r report.Repo
 		return nil, err
 	}
 	// Of a viewer a report is what it is of the whole file for his scope, though his own has nothing else.
-	opts := report.Options{Name: r.Name, Scope: reader.Within(a.scope()), Own: reader.Scope, Now: s.opts.Now(), Version: s.opts.Version,
-		Pictures: format == "" || report.Pictured(format), Voice: report.Address}
+	opts := report.Options{Name: r.Name, Scope: reader.Within(a.scope()), Own: reader.Scope, Now: s.opts.Now(),
+		Version: s.opts.Version, Pictures: format == "" || report.Pictured(format), Voice: report.Address}
 	if s.opts.Posting != nil {
 		opts.Posting = s.opts.Posting()
 	}
@@ -85,7 +85,7 @@ func (s *Site) report(ctx context.Context, reader *library.Reader, r report.Repo
 	if format != "" {
 		return s.file(ctx, reader, a, opts, format)
 	}
-	// What an address means by this month, and which month runs, is of a day; and how a journal is posted, of the settings.
+	// What an address means by this month, and which month runs, is of a day; how a journal is posted, of the settings.
 	key := f.books.Day(s.opts.Now()).String() + " "
 	if r.Ledgers {
 		settings, err := json.Marshal(opts.Posting)

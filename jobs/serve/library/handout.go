@@ -121,8 +121,8 @@ func (c *Closing) Find(name string) (Handed, bool) {
 	return c.Files[i], true
 }
 
-// Open opens a file of a closed month, if it is what its digest says. The caller closes it. Who asks for it part by part
-// asks often: a file that stays the same by its place, time and size is read for its digest once a publish.
+// Open opens a file of a closed month, if it is what its digest says. The caller closes it. Who asks for it part by
+// part asks often: a file that stays the same by its place, time and size is read for its digest once a publish.
 func (h Handout) Open(ctx context.Context, f Handed) (_ durable.File, err error) {
 	file, err := h.lake.FS.Open(f.path)
 	if err != nil {

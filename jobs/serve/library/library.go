@@ -25,8 +25,8 @@ const (
 	keptBytes = 64 << 20
 	// mostAsking is how many statements of people's own run at once.
 	mostAsking = 2
-	// MakeLimit is how long a page may take to be made, CompareLimit what is made at Comparing, and carveLimit a file to be
-	// carved; what takes minutes goes on when who asked for it is told after LongWait to come again.
+	// MakeLimit is how long a page may take to be made, CompareLimit what is made at Comparing, and carveLimit a file to
+	// be carved; what takes minutes goes on when who asked for it is told after LongWait to come again.
 	MakeLimit    = 30 * time.Second
 	CompareLimit = 5 * time.Minute
 	carveLimit   = 10 * time.Minute
