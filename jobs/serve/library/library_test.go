@@ -122,7 +122,8 @@ func TestWhatPassesIsNotKept(t *testing.T) {
 		"SELECT sum(amount) FROM usage": true, "FROM usage WHERE model = 'nowhere'": true,
 		"SELECT usage_date FROM usage": true, "SELECT CURRENT_DATE": false, "SELECT random()": false,
 		"FROM usage WHERE request_time > now() - INTERVAL 1 DAY": false,
-		"FROM usage USING SAMPLE 10":                             false, "SELECT today()": false, "SELECT get_current_timestamp()": false,
+		"FROM usage USING SAMPLE 10":                             false, "SELECT today()": false,
+		"SELECT get_current_timestamp()": false,
 	} {
 		if got := Passing(statement, 7); kept != (got == 7) || !kept && got >= 0 {
 			t.Errorf("%s: %d", statement, got)
