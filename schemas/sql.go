@@ -71,15 +71,6 @@ var sqlAllocatedSums string
 //go:embed sql/chargeback.sql
 var sqlChargeback string
 
-// commented makes what a .sql file makes, with its comments.
-func commented(file string) string {
-	var b strings.Builder
-	for _, s := range statements(file) {
-		s.write(&b)
-	}
-	return b.String()
-}
-
 // write makes the statement, and the comments of what it makes.
 func (s sqlStatement) write(b *strings.Builder) {
 	fmt.Fprintf(b, "%s;\n", s.sql)

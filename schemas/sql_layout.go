@@ -48,7 +48,7 @@ func (l SQLLayout) Schema() string {
 	for _, s := range l.booksStatements() {
 		s.write(&b)
 	}
-	b.WriteString(commented(sqlRates))
+	b.WriteString(l.commented(sqlRates))
 	b.WriteString(l.allocatedUsage())
 	for _, s := range views {
 		s.write(&b)
@@ -59,7 +59,7 @@ func (l SQLLayout) Schema() string {
 		sqlViews, sqlCompleteness, sqlCharges, sqlMarkup, sqlReconciliation, sqlPrepaid, sqlOutlook,
 		sqlEconomics, sqlAnalysis,
 	} {
-		b.WriteString(commented(file))
+		b.WriteString(l.commented(file))
 	}
 	b.WriteString(l.sqlFocusViews())
 	return b.String()
@@ -192,7 +192,7 @@ func (l SQLLayout) lookedUp(sql, catalog string) string {
 	return sql
 }
 
-// commented is what a .sql file makes, with its comments, where some of it looks up the calendar.
+// commented makes what a .sql file makes, with its comments.
 func (l SQLLayout) commented(file string) string {
 	var b strings.Builder
 	for _, s := range statements(file) {
