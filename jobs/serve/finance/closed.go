@@ -51,7 +51,7 @@ func (s *Site) closedMonth(ctx context.Context, reader *library.Reader, values u
 	h := reader.Handout()
 	if !h.Any() {
 		return nil, &problem{http.StatusForbidden, "These aren't for you",
-			"What a month was closed with is of cost centres, and you see the usage of others' parts in them.",
+			"What a month was closed with stands by cost centre: in each there is usage that isn't yours to see.",
 			"Ask for the statement of what is yours among the reports."}
 	}
 	f, err := frameOf(ctx, reader)
