@@ -68,24 +68,6 @@ func openWhatIf(ctx context.Context, cfg *config.Config) (*query.Snapshot, *sche
 	return s, books, nil
 }
 
-// asked has each row of an answer.
-func asked(ctx context.Context, s *query.Snapshot, sql string, each func(row []query.Value) error) error {
-	rows, err := s.Query(ctx, sql)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for row, err := range rows.All(ctx) {
-		if err == nil {
-			err = each(row)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // openOnly is a condition on a column of months: those that are open, and of these the one that is asked for.
 func openOnly(column string, month *schemas.Month) string {
 	where := column + ` NOT IN (SELECT "month" FROM closed_months)`
@@ -139,7 +121,7 @@ func CheckMarkups(ctx context.Context, cfg *config.Config, file string, month *s
 // onTop is what the cost centres are charged on top of their cost in the open months, by the mark-ups of the snapshot.
 func onTop(ctx context.Context, s *query.Snapshot, month *schemas.Month) (map[schemas.Month]owed, error) {
 	out := map[schemas.Month]owed{}
-	return out, asked(ctx, s, `SELECT "month", cost_center, coalesce(currency, ''), markup FROM markup_monthly WHERE `+
+	return out, s.Each(ctx, `SELECT "month", cost_center, coalesce(currency, ''), markup FROM markup_monthly WHERE `+
 		openOnly(`"month"`, month), func(row []query.Value) error {
 		first, err1 := schemas.ParseDate(row[0].Text)
 		fee, err2 := moneyOf(row[3])
@@ -175,7 +157,7 @@ func knownCenters(ctx context.Context, cfg *config.Config, s *query.Snapshot) ([
 		known[m.CostCenter] = true
 	}
 	if s != nil {
-		if err := asked(ctx, s, "SELECT cost_center FROM chargeback_daily UNION SELECT cost_center FROM markups",
+		if err := s.Each(ctx, "SELECT cost_center FROM chargeback_daily UNION SELECT cost_center FROM markups",
 			func(row []query.Value) error {
 				known[row[0].Text] = true
 				return nil
@@ -235,7 +217,7 @@ func sumsOf(before, after owed) []CurrencyChange {
 func (w *WhatIf) leftOut(ctx context.Context, s *query.Snapshot, books *schemas.Books, month *schemas.Month,
 	what string) error {
 	var closed []string
-	err := asked(ctx, s, `SELECT "month" FROM closed_months ORDER BY 1`, func(row []query.Value) error {
+	err := s.Each(ctx, `SELECT "month" FROM closed_months ORDER BY 1`, func(row []query.Value) error {
 		first, err := schemas.ParseDate(row[0].Text)
 		if err != nil {
 			return err

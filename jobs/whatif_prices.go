@@ -62,7 +62,7 @@ func CheckPrices(ctx context.Context, cfg *config.Config, file string, month *sc
 	p := &pricing{s: s, rules: rules, prices: priceList{rows: rows, known: map[string][]*priceRow{}},
 		left: map[unpriced]*unpricedSum{}}
 	months := []schemas.Month{}
-	if err := asked(ctx, s, "SELECT DISTINCT billing_month FROM chargeback_daily WHERE charge_class IS NULL AND "+
+	if err := s.Each(ctx, "SELECT DISTINCT billing_month FROM chargeback_daily WHERE charge_class IS NULL AND "+
 		openOnly("billing_month", month)+" ORDER BY 1", func(row []query.Value) error {
 		first, err := schemas.ParseDate(row[0].Text)
 		months = append(months, first.Month())
@@ -183,7 +183,7 @@ func (p *pricing) charged(ctx context.Context, books *schemas.Books, m schemas.M
 	c := &charges{}
 	rulesets := map[string]bool{}
 	at := map[string]int{}
-	err := asked(ctx, p.s, fmt.Sprintf("SELECT "+poolColumns+", "+ownerColumns+", any_value(a.ruleset), "+
+	err := p.s.Each(ctx, fmt.Sprintf("SELECT "+poolColumns+", "+ownerColumns+", any_value(a.ruleset), "+
 		`sum(u.net_cost), sum(u.total_tokens)
 		FROM allocated_model_daily u JOIN allocations a USING (allocation_id)
 		WHERE u.book_date >= DATE '%[2]s' AND u.book_date < DATE '%[3]s'
@@ -238,7 +238,7 @@ func (p *pricing) charged(ctx context.Context, books *schemas.Books, m schemas.M
 // reprice is by how much the prices change each charge of a month, rounded once.
 func (p *pricing) reprice(ctx context.Context, m schemas.Month) (map[string]*schemas.Money, error) {
 	moved := map[string]*big.Int{} // with fine decimals
-	err := asked(ctx, p.s, fmt.Sprintf("SELECT "+poolColumns+", "+ownerColumns+`, line, category, item, price, price_per,
+	err := p.s.Each(ctx, fmt.Sprintf("SELECT "+poolColumns+", "+ownerColumns+`, line, category, item, price, price_per,
 		count(*), sum(quantity), sum(net_cost)
 		FROM focus_lines u WHERE usage_month = DATE '%[2]s' AND NOT closed GROUP BY ALL`, "u", m.First()),
 		func(row []query.Value) error {
@@ -336,7 +336,7 @@ func (p *pricing) whole() []allocate.Finding {
 // omitted says of records that have no lines, as their currency is none, that they cost what they do.
 func (p *pricing) omitted(ctx context.Context, w *WhatIf, month *schemas.Month) error {
 	by, records := map[string]schemas.Money{}, int64(0)
-	err := asked(ctx, p.s, "SELECT coalesce(currency, ''), sum(requests), sum(net_cost) FROM focus_omitted WHERE "+
+	err := p.s.Each(ctx, "SELECT coalesce(currency, ''), sum(requests), sum(net_cost) FROM focus_omitted WHERE "+
 		openOnly("billing_month", month)+" AND net_cost IS NOT NULL GROUP BY 1", func(row []query.Value) error {
 		n, err1 := strconv.ParseInt(row[1].Text, 10, 64)
 		net, err2 := schemas.ParseMoney(row[2].Text)
@@ -355,7 +355,7 @@ func (p *pricing) omitted(ctx context.Context, w *WhatIf, month *schemas.Month) 
 // usedLines are all lines that anything was ever used of, with a price.
 func usedLines(ctx context.Context, s *query.Snapshot) ([]usedLine, error) {
 	var out []usedLine
-	err := asked(ctx, s, `SELECT DISTINCT account, model, CASE line WHEN 'ext'
+	err := s.Each(ctx, `SELECT DISTINCT account, model, CASE line WHEN 'ext'
 		THEN coalesce(category, '') || '/' || coalesce(item, '') ELSE line END FROM unit_prices`,
 		func(row []query.Value) error {
 			u := usedLine{account: row[0].Text, line: row[2].Text}

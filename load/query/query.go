@@ -139,6 +139,24 @@ func (s *Snapshot) Query(ctx context.Context, query string) (*Rows, error) {
 	return rows, s.d.Spilled(err)
 }
 
+// Each hands on the rows of the answer to a query, one after the other. A row is valid until the next.
+func (s *Snapshot) Each(ctx context.Context, query string, do func(row []Value) error) error {
+	rows, err := s.Query(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for row, err := range rows.All(ctx) {
+		if err == nil {
+			err = do(row)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Close lets go of the file.
 func (s *Snapshot) Close() error { return errors.Join(s.conn.Close(), s.d.Close()) }
 

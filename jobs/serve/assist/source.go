@@ -85,8 +85,8 @@ func sourceOf(ctx context.Context, r *library.Reader) (*source, error) {
 		}{
 			{fileQuery, func(row []query.Value) error {
 				s.published, s.asOf, s.bookCurrency = row[0].Text, row[1].Text, row[3].Text
-				if !row[2].Null {
-					s.completeTo = &row[2].Text
+				if to := row[2].Text; !row[2].Null {
+					s.completeTo = &to
 				}
 				s.currencies = strings.FieldsFunc(words.Cell(row[4].Text), func(r rune) bool { return r == ',' })
 				return nil
@@ -109,7 +109,7 @@ func sourceOf(ctx context.Context, r *library.Reader) (*source, error) {
 				return nil
 			}},
 		} {
-			if err := each(ctx, snapshot, q.sql, q.do); err != nil {
+			if err := snapshot.Each(ctx, q.sql, q.do); err != nil {
 				return nil, 0, err
 			}
 		}
@@ -124,23 +124,6 @@ func sourceOf(ctx context.Context, r *library.Reader) (*source, error) {
 		return nil, err
 	}
 	return out.(*source), nil
-}
-
-func each(ctx context.Context, s *query.Snapshot, sql string, do func(row []query.Value) error) error {
-	rows, err := s.Query(ctx, sql)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for row, err := range rows.All(ctx) {
-		if err == nil {
-			err = do(slices.Clone(row))
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // object is that of a name, of a macro with its parameters or without; nil if there is none.
