@@ -54,7 +54,8 @@ allows ` + fmt.Sprint(demoLimit) +
 			}
 			defer s.Close()
 			org := p.Orgs()[0]
-			today := schemas.DateOf(a.Now())
+			// The day that no longer counts: until yesterday has settled, the thirty days end with the one before.
+			today := schemas.DateOf(a.Now().Add(-config.DefaultSettle))
 			// Not loaded, and so nothing of the user's own config gets into a demo, nor its key: the one below is the
 			// simulation's.
 			cfg := &config.Config{Lake: demoLake,
@@ -82,7 +83,7 @@ allows ` + fmt.Sprint(demoLimit) +
 				fmt.Fprintf(a.Stderr, "A simulated Portal listens on %s. It allows %d requests a second; the real one allows 2.\n",
 					s.Addr(), demoLimit)
 			}
-			opts := jobs.ExportOptions{Span: jobs.Span{From: (today - demoDays).Start(), To: today.Start()}}
+			opts := jobs.ExportOptions{Span: jobs.Span{From: demoBegin(today).Start(), To: today.Start()}}
 			res, err := a.export(c.Context(), cfg, env, opts)
 			if err == nil {
 				err = a.demoBooks(c.Context(), cfg, env, finance, today)
@@ -94,6 +95,12 @@ allows ` + fmt.Sprint(demoLimit) +
 			return a.demoSummary(c.Context(), res.Lake)
 		},
 	}
+}
+
+// demoBegin is the first day of a demo that ends before a day. On the 31st it is a day earlier, for the month before is
+// closed by what the demo has of it.
+func demoBegin(today schemas.Date) schemas.Date {
+	return min(today-demoDays, today.Month().First()-1)
 }
 
 // onlyDemo refuses a lake that holds anything else than a demo: made-up money has no place beside real money.
@@ -146,10 +153,8 @@ func (a *app) demoBooks(ctx context.Context, cfg *config.Config, env jobs.Env, f
 		return err
 	}
 	last := today.Month() - 1
-	first := today - demoDays
-	// Nothing to close: it is closed, or no day of it is among the demo's thirty.
-	if slices.ContainsFunc(closed, func(c publish.ClosedMonth) bool { return c.Month >= last }) ||
-		(last+1).First() <= first {
+	first := demoBegin(today)
+	if slices.ContainsFunc(closed, func(c publish.ClosedMonth) bool { return c.Month >= last }) {
 		return nil
 	}
 	// On most days of the year the thirty days begin within the month before: it is closed in spite of what it lacks.
