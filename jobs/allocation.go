@@ -42,12 +42,12 @@ type AllocationCheck struct {
 	Rules  string `json:"rules"` // the file
 	Digest string `json:"digest"`
 	// Month is whose cost Costs are of, the last of Months; "" if there is no usage to look at.
-	Month    string             `json:"month,omitempty"`
-	Months   []string           `json:"months"` // the open months with usage, or the one that was asked for
-	Costs    []RuleCost         `json:"costs"`
-	Centers  []CenterChange     `json:"cost_centers"` // what the rules in the file change; none of a closed month
-	ByMonth  []MonthChanges     `json:"by_month"`     // the same of each month apart, in order
-	Findings []allocate.Finding `json:"findings"`
+	Month    string         `json:"month,omitempty"`
+	Months   []string       `json:"months"` // the open months with usage, or the one that was asked for
+	Costs    []RuleCost     `json:"costs"`
+	Centers  []CenterChange `json:"cost_centers"` // what the rules in the file change; none of a closed month
+	ByMonth  []MonthChanges `json:"by_month"`     // the same of each month apart, in order
+	Findings []Finding      `json:"findings"`
 }
 
 // MonthChanges are the changes of a month, or by calendar of the books a period.
@@ -56,8 +56,8 @@ type MonthChanges struct {
 	Centers []CenterChange `json:"cost_centers"`
 }
 
-// CenterChange is what a cost centre is charged in a currency, as published and by the rules as they are now. Exact
-// decimals. In a list those that change most come first.
+// CenterChange is what a cost centre is charged in a currency, as published and by the rules, mark-ups or prices that
+// were asked for. Exact decimals. In a list those that change most come first.
 type CenterChange struct {
 	CostCenter string `json:"cost_center"`
 	Currency   string `json:"currency"` // "" if it is unknown

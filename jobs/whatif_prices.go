@@ -83,7 +83,7 @@ func CheckPrices(ctx context.Context, cfg *config.Config, file string, month *sc
 		if err != nil {
 			return nil, err
 		}
-		out.Findings = append(p.prices.unused(used), p.whole()...)
+		out.Findings = slices.Concat(out.Findings, p.prices.unused(used), p.whole())
 		if err := p.omitted(ctx, out, month); err != nil {
 			return nil, err
 		}
@@ -201,8 +201,11 @@ func (p *pricing) charged(ctx context.Context, books *schemas.Books, m schemas.M
 		}
 		if row[0].Text == "" {
 			var tokens *big.Int
+			var ok bool
 			if !row[18].Null {
-				tokens, _ = new(big.Int).SetString(row[18].Text, 10)
+				if tokens, ok = new(big.Int).SetString(row[18].Text, 10); !ok {
+					return fmt.Errorf("%q is not a whole number", row[18].Text)
+				}
 			}
 			i, ok := at[id]
 			if !ok {
@@ -225,6 +228,9 @@ func (p *pricing) charged(ctx context.Context, books *schemas.Books, m schemas.M
 			Currency: optional(row[9]), Measures: schemas.Measures{Net: net}})
 		return errors.Join(err1, err2, err3)
 	})
+	if err != nil {
+		return nil, err
+	}
 	for is := range rulesets {
 		if !strings.HasPrefix(p.rules.Digest(), is) {
 			return nil, config.Usage("usagelake allocation apply   (publishes by the rules of the config; "+
@@ -232,7 +238,7 @@ func (p *pricing) charged(ctx context.Context, books *schemas.Books, m schemas.M
 				"pools are split by the rules, and those of the config aren't the ones that are published")
 		}
 	}
-	return c, err
+	return c, nil
 }
 
 // reprice is by how much the prices change each charge of a month, rounded once.

@@ -31,9 +31,9 @@ func (a *allocation) fillMarkups() error {
 	return a.d.fill(Catalog, "markups", markupRows(a.finance.Markups))
 }
 
-// AppendMarkups fills a table of a connection's own, with the columns of markups, in a database such as temp.
-func AppendMarkups(c driver.Conn, database, table string, markups []schemas.Markup) error {
-	return appendRows(c, database, table, markupRows(markups))
+// AppendMarkups fills the temporary table markups of a connection, which has the columns of the file's.
+func AppendMarkups(c driver.Conn, markups []schemas.Markup) error {
+	return appendRows(c, "temp", "markups", markupRows(markups))
 }
 
 // markupRows are the rows of the table markups.

@@ -19,5 +19,5 @@ func (s *Snapshot) MarkUp(ctx context.Context, markups []schemas.Markup) error {
 		nil); err != nil {
 		return fmt.Errorf("other mark-ups: %w", err)
 	}
-	return publish.AppendMarkups(s.conn, "temp", "markups", markups)
+	return publish.AppendMarkups(s.conn, markups)
 }

@@ -37,7 +37,7 @@ func show(c Column, v query.Value, currency string) string {
 		if t, ok := strings.CutSuffix(v.Text, "Z"); ok && len(t) >= 16 {
 			return strings.Replace(t[:16], "T", " ", 1)
 		}
-	case Moment:
+	case Second:
 		return strings.Replace(strings.TrimSuffix(v.Text, "Z"), "T", " ", 1)
 	case Flag:
 		if v.Text == "true" {

@@ -156,7 +156,7 @@ func (d *Document) Describe(sums ...string) {
 	for _, t := range d.Tables {
 		t.types = nil
 		for i, c := range t.Columns {
-			t.Columns[i] = describe(query.ResultColumn{Name: c.Name, Numeric: c.Kind.Numeric()})
+			t.Columns[i] = describe(query.ResultColumn{Name: c.Name})
 			if _, ok := names[c.Name]; !ok {
 				t.Columns[i].Kind = c.Kind
 			}
@@ -174,7 +174,7 @@ func (d *Document) Exact() {
 			case c.Kind == Money:
 				t.Columns[i].Kind = Quantity
 			case c.Name == "request_time":
-				t.Columns[i] = Column{Name: c.Name, Title: "Time, UTC", Kind: Moment}
+				t.Columns[i] = Column{Name: c.Name, Title: "Time, UTC", Kind: Second}
 			}
 		}
 	}

@@ -76,9 +76,6 @@ func (b *builder) allDays() []string {
 	return out
 }
 
-// legendNote is about what is drawn: a workbook's own charts have no sums beside the names.
-const legendNote = " Numbers beside the names are sums over the period."
-
 // stackedPicture draws what was spent each day by the values of a column. Corrections are left out: they would stand on
 // days of other months.
 func (b *builder) stackedPicture(ctx context.Context, title, column string, currency query.Value) error {
@@ -133,14 +130,17 @@ func (b *builder) stackedPicture(ctx context.Context, title, column string, curr
 	for _, s := range stack {
 		named = append(named, s.name)
 	}
-	plot := newPlot(stackedColumns, currency.Text, dayColumn, days, Money, named, stacks)
-	caption := ""
+	var about, drawn []string // of what it shows, and of how: a workbook's own charts have no sums beside the names
 	if !currency.Null {
-		caption = "Before corrections of earlier months." + legendNote
+		about = append(about, "Before corrections of earlier months.")
+		drawn = append(drawn, "Numbers beside the names are sums over the period.")
 	}
 	if len(days) == maxDays {
-		caption = strings.TrimSpace(fmt.Sprintf("%s The picture ends after %d days, the table doesn't.", caption, maxDays))
+		ends := fmt.Sprintf("The picture ends after %d days, the table doesn't.", maxDays)
+		about, drawn = append(about, ends), append(drawn, ends)
 	}
+	plot := newPlot(stackedColumns, currency.Text, dayColumn, days, Money, named, stacks).of(strings.Join(about, " "))
+	caption := strings.Join(slices.Concat(about[:min(1, len(about))], drawn), " ")
 	b.doc.Pictures = append(b.doc.Pictures, Picture{title, caption, stacked{days, stack, currency.Text}, t, plot})
 	return nil
 }
@@ -166,8 +166,8 @@ func (b *builder) budgetPicture(t *Table) error {
 				t.value(row, "status").Text})
 	}
 	if len(items) > 0 {
-		b.doc.Pictures = append(b.doc.Pictures, Picture{"Budgets", "", budgetBars{items, b.closed}, t,
-			newPlot(sideBars, "", Column{Title: "Budget"}, along, Share, series, shares)})
+		plot := newPlot(sideBars, "", Column{Title: "Budget"}, along, Share, series, shares).of("As shares of each budget.")
+		b.doc.Pictures = append(b.doc.Pictures, Picture{"Budgets", "", budgetBars{items, b.closed}, t, plot})
 	}
 	return nil
 }
@@ -282,7 +282,7 @@ func (b *builder) heatPicture(ctx context.Context, currency query.Value) error {
 	for _, row := range t.Rows {
 		day, hour := int(float(row[0])), int(float(row[1]))
 		if day >= 1 && day <= 7 && hour >= 0 && hour < 24 {
-			// isodow counts from Monday, 1; what lies outside is of no hour that a week has.
+			// Days are counted from Monday, 1; what lies outside is of no hour that a week has.
 			c.values[day-1][hour] += float(row[3])
 			sums.add(day-1, hour, row[3])
 		}

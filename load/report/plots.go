@@ -25,6 +25,8 @@ func Pictured(format string) bool { return format == "html" || format == "xlsx" 
 type plot struct {
 	kind plotKind
 	unit string // the currency of amounts
+	// about is said of a workbook's chart, where what is said of the picture is about how it is drawn; "" is the same.
+	about string
 	// table has in its first column what is plotted along, and a series in each of the others.
 	table *Table
 }
@@ -73,7 +75,13 @@ func newPlot(kind plotKind, unit string, first Column, along []string, as Kind, 
 		}
 		t.Rows = append(t.Rows, row)
 	}
-	return &plot{kind, unit, t}
+	return &plot{kind: kind, unit: unit, table: t}
+}
+
+// of is the plot with what is said of it.
+func (p *plot) of(about string) *plot {
+	p.about = about
+	return p
 }
 
 // share is a part of a whole as a share of 1, to six decimals; none of a whole that isn't above 0.
@@ -129,11 +137,7 @@ func (b *book) charts(name, data string, charts []Picture) error {
 	for i, p := range charts {
 		row := 1 + i*(chartRows+2)
 		s.next(row)
-		about := cmp.Or(strings.TrimSuffix(p.Caption, legendNote), p.Title)
-		if p.plot.kind == sideBars {
-			about = "As shares of each budget."
-		}
-		s.put(0, 0, about)
+		s.put(0, 0, cmp.Or(p.plot.about, p.Caption, p.Title))
 		if i > 0 {
 			s.breaks = append(s.breaks, row-1)
 		}

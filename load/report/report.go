@@ -36,22 +36,18 @@ const (
 	Day           // 2026-11-01
 	Month         // the first day of a month, shown as 2026-11
 	Instant       // a time in UTC
-	Second        // a time, shown as it is
+	Second        // a time, shown to its last digit
 	Flag          // true or false
-	Moment        // a time in UTC, to its last digit
 )
 
 // Shared stands in place of the token and the user of what comes from a shared pool.
 const Shared = "(shared)"
 
 // timed says that values are times, which are read at a glance or not at all: they stay on a line.
-func (k Kind) timed() bool { return k == Day || k == Month || k == Instant || k == Moment }
+func (k Kind) timed() bool { return k >= Day && k <= Second }
 
 // Numeric says that values stand to the right.
 func (k Kind) Numeric() bool { return k >= Count && k <= Share }
-
-// temporal says that values are days or times.
-func (k Kind) temporal() bool { return k >= Day && k <= Second }
 
 // Column is a column of a Table.
 type Column struct {

@@ -93,7 +93,7 @@ func sample() *Document {
 					[]string{"CC-1", "CC-2"}, sums("1", "3", "2", "-1"))},
 			{"Budgets", "", budgetBars{items: []budgetItem{{"all", 5, 4, 6, 5.5, 7, true, "125.0 % · over"},
 				{"none", 1, 0, 1, 0, 0, false, "–"}}}, nil, newPlot(sideBars, "", Column{Title: "Budget"}, []string{"all", "none"},
-				Share, []string{"Spent", "Forecast"}, sums("1.25", "1.5"))},
+				Share, []string{"Spent", "Forecast"}, sums("1.25", "1.5")).of("As shares of each budget.")},
 			{"Outlook", "", outlook{[]string{"2026-11-01", "2026-11-02", "2026-11-03"}, []float64{1, 2}, 3, 2.5, 3.5, true,
 				"USD"}, nil, newPlot(lines, "USD", dayColumn, []string{"2026-11-01", "2026-11-02", "2026-11-03"}, Money,
 				[]string{"So far", "Forecast"}, sums("1", "", "2", "2", "", "3"))},

@@ -176,7 +176,7 @@ func (t *Table) CSV(b *bufio.Writer, form query.CSVForm) {
 			case v.Null:
 			case t.Columns[i].Kind.Numeric() && err == nil:
 				line = form.AppendNumber(line, v.Text)
-			case t.Columns[i].Kind.temporal():
+			case t.Columns[i].Kind.timed():
 				line = form.AppendTime(line, v.Text)
 			default: // text, whatever the column says
 				line = form.AppendText(line, v.Text)
