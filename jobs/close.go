@@ -168,7 +168,7 @@ func Close(ctx context.Context, cfg *config.Config, env Env, opts CloseOptions) 
 				return err
 			}
 			// Final from here on, whatever comes: the next run that publishes charges by the statements.
-			closed = &c
+			closed, res.closed = &c, true
 			if err := publishFile(ctx, lake, env, res, opts.Phase, false, nil); err != nil {
 				return fmt.Errorf("%s is closed, but could not be published: %w", books.Name(opts.Month), err)
 			}

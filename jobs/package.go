@@ -91,7 +91,11 @@ func (p *prover) pack(ctx context.Context, cfg *config.Config, env Env, opts Pac
 		return nil, err
 	}
 	remembered.Period, remembered.TriedAt = p.closed.Name(), env.Now().UTC()
-	x, made, err := pack.Make(ctx, p.lake, pack.Options{Closed: *p.closed, Books: finance.Books,
+	users, err := cfg.EndUsers.Handed(env.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	x, made, err := pack.Make(ctx, p.lake, pack.Options{Closed: *p.closed, Books: finance.Books, EndUsers: users,
 		Posting: cfg.Journal.Posting(), Formats: cfg.Journal.Formats, Progress: opts.Progress,
 		Derive: func(ctx context.Context) (*publish.Lake, func(), error) {
 			derived, _, done, err := p.derive(ctx, cfg, env, finance, opts.Phase)

@@ -52,7 +52,9 @@ type Result struct {
 	Deliveries  []*deliver.Report
 	Packed      *Packed // of a close; nil: no packages were to be made, or none could be
 	Undelivered string
+	Owned       []OwnedFiles // nil: none were to be made
 
+	closed  bool // a month was closed by it
 	finance publish.Finance
 	drop    drops // what a repair was told to give up
 }
@@ -88,6 +90,7 @@ func underLock(ctx context.Context, cfg *config.Config, env Env, command string,
 	}
 	err = durable.Full(Guarded(func() error { return job(ctx, lake, res) }), lake.Dir())
 	LogPanic(env.Logger, err)
+	err = ownersAfter(ctx, cfg, env, res, err)
 	err = res.finish(ctx, err)
 	res.EndedAt = env.Now().UTC()
 	res.Elapsed = res.EndedAt.Sub(res.StartedAt)
@@ -144,7 +147,7 @@ func StatusOf(err error) string {
 	case is(new(*RefusedError)), errors.Is(err, extract.ErrRefused):
 		return schemas.StatusRefused
 	case is(new(*PartialError), new(*OrphanError), new(*QuarantineError), new(*CurrencyError), new(*publish.OverlapError),
-		new(*publish.UnprovenError), new(*TargetsError), new(*UnansweredError), new(*PackagesError)):
+		new(*publish.UnprovenError), new(*TargetsError), new(*UnansweredError), new(*PackagesError), new(*OwnersError)):
 		return schemas.StatusPartial
 	}
 	return schemas.StatusFailed

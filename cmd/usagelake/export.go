@@ -219,6 +219,7 @@ func (a *app) exportSummary(res *jobs.Result) {
 	case res.Status == schemas.StatusDone:
 		fmt.Fprintf(w, "unchanged  %s is up to date\n", res.Database)
 	}
+	a.ownedSummary(res.Owned)
 	for _, r := range res.Deliveries {
 		a.printDelivery(r)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/usagelake/usagelake/jobs/serve/assist"
 	"github.com/usagelake/usagelake/jobs/serve/library"
 	"github.com/usagelake/usagelake/load/publish"
+	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
@@ -74,7 +75,8 @@ func (a *app) mcp(ctx context.Context, viewer, as string) error {
 			"(Ctrl-D ends it)")
 	}
 	s := assist.New(assist.Options{Lake: open, Sight: sight, Viewer: name, Version: version(), Now: a.Now,
-		Posting: cfg.Journal.Posting(), Logger: a.scheduleLog()})
+		EndUsers: func() (query.EndUsers, error) { return cfg.EndUsers.Handed(a.Getenv) },
+		Posting:  cfg.Journal.Posting(), Logger: a.scheduleLog()})
 	defer s.Close()
 	a.printed = true // stdout has the protocol, and nothing after it
 	if err := s.Serve(ctx, a.Stdin, a.Stdout); err != nil && !errors.Is(err, io.EOF) {

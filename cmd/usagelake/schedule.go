@@ -156,7 +156,7 @@ func (a *app) daemon(ctx context.Context) error {
 		if _, err := s.Token(a.Getenv); err != nil {
 			return err
 		}
-		if errs := cfg.Serve.Check(a.Getenv); len(errs) > 0 {
+		if errs := cfg.CheckViewers(a.Getenv); len(errs) > 0 {
 			return errors.Join(errs...)
 		}
 		listener, err := serve.Listen(s.Listen, guarded(cfg))

@@ -66,7 +66,7 @@ func (a *app) serve(ctx context.Context, listen string) error {
 	if _, err := cfg.Schedule.Token(a.Getenv); err != nil {
 		return err
 	}
-	if errs := cfg.Serve.Check(a.Getenv); len(errs) > 0 {
+	if errs := cfg.CheckViewers(a.Getenv); len(errs) > 0 {
 		return errors.Join(errs...)
 	}
 	log := a.scheduleLog()
@@ -134,6 +134,7 @@ func (a *app) finance(cfg func() *config.Config, log *slog.Logger) *finance.Site
 				Make: func(ctx context.Context) (*finance.Changes, error) { return compared(ctx, cfg) },
 			}
 		},
+		EndUsers: func() (query.EndUsers, error) { return cfg().EndUsers.Handed(a.Getenv) },
 		Posting:  func() posting.Settings { return cfg().Journal.Posting() },
 		Operator: "/", Version: version(), Now: a.Now, Logger: log,
 	})

@@ -47,7 +47,9 @@ type Config struct {
 	Names      string     `yaml:"names"`    // a CSV file: what tokens, users, models, cost centres and accounts are called
 	TopUps     []string   `yaml:"topups"`   // CSV files
 	Close      Close      `yaml:"close"`
-	Packages   Packages   `yaml:"packages"` // what is handed out of a closed month: docs/packages.md
+	Packages   Packages   `yaml:"packages"`  // what is handed out of a closed month: docs/packages.md
+	Owners     Owners     `yaml:"owners"`    // who gets a file of his own: docs/packages.md
+	EndUsers   EndUsers   `yaml:"end_users"` // what all of them have of end users' ids
 	// What DuckDB may use.
 	DuckDB  DuckDB  `yaml:"duckdb"`
 	Publish Publish `yaml:"publish"`
@@ -193,6 +195,7 @@ func Load(o Overrides, getenv func(string) string) (*Config, error) {
 	c.Schedule.TokenFile = beside(c.Schedule.TokenFile)
 	c.Alerts.beside(beside)
 	c.Packages.beside(beside)
+	c.Owners.Folder, c.EndUsers.KeyFile = beside(c.Owners.Folder), beside(c.EndUsers.KeyFile)
 	for i := range c.Serve.Viewers {
 		v := &c.Serve.Viewers[i]
 		v.TokenFile, v.Map = beside(v.TokenFile), beside(v.Map)

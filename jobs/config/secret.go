@@ -150,7 +150,7 @@ func (s Schedule) Token(getenv func(string) string) (string, error) {
 
 // SecretVariables are the names of the environment's variables that hold secrets.
 func (c *Config) SecretVariables() []string {
-	names := []string{EnvKey, c.Schedule.TokenEnv}
+	names := []string{EnvKey, c.Schedule.TokenEnv, c.EndUsers.KeyEnv}
 	for _, a := range c.Accounts {
 		names = append(names, a.KeyEnv)
 	}

@@ -108,27 +108,8 @@ func (v Viewer) Validate(accounts []string) []error {
 		bad("give one of token_env (a variable that holds the token), token_file (a file that only its owner can read) and " +
 			"header (in which a proxy says who it is)")
 	}
-	seen := 0
-	for _, d := range []struct {
-		key    string
-		values []string
-	}{{"cost_centers", v.CostCenters}, {"teams", v.Teams}, {"accounts", v.Accounts}} {
-		if d.values == nil {
-			continue
-		}
-		seen++
-		if len(d.values) == 0 {
-			bad("%s: the list is empty: name one, or write sees: all", d.key)
-		}
-		for i, value := range d.values {
-			if value == "" || slices.Contains(d.values[:i], value) {
-				bad("%s: %q is empty or stands twice", d.key, value)
-			}
-			if d.key == "accounts" && value != "" && !slices.Contains(accounts, value) {
-				bad("accounts: %q is no account of the config", value)
-			}
-		}
-	}
+	seen, wrong := sight{v.CostCenters, v.Teams, v.Accounts}.validate(accounts)
+	errs = append(errs, wrong...)
 	if v.Sees != "" {
 		seen++
 		if v.Sees != SeesAll {
@@ -160,12 +141,16 @@ func (v Viewer) Validate(accounts []string) []error {
 	return errs
 }
 
-// Check reads what viewers are known by, and says what is wrong with it: a token that can't be read, one that two have,
-// a map that isn't there. Each is read anew at each request, so that this is how it stands now.
-func (s Serve) Check(getenv func(string) string) []error {
+// CheckViewers reads what viewers are known by and shown with, and says what is wrong with it: a token that can't be
+// read, one that two have, a map that isn't there, the key that ids of end users are hashed with. Each is read anew when
+// it is needed, so that this is how it stands now.
+func (c *Config) CheckViewers(getenv func(string) string) []error {
 	var errs []error
+	if _, err := c.EndUsers.Handed(getenv); err != nil && len(c.Serve.Viewers) > 0 {
+		errs = append(errs, err)
+	}
 	whose := map[string]string{}
-	for _, v := range s.Viewers {
+	for _, v := range c.Serve.Viewers {
 		if v.Header == "" {
 			token, err := v.Token(getenv)
 			switch {

@@ -57,6 +57,8 @@ func (c *Config) impossible() []error {
 	errs = append(errs, c.checkTopUps()...)
 	errs = append(errs, c.Close.Validate()...)
 	errs = append(errs, c.Packages.Validate()...)
+	errs = append(errs, c.Owners.Validate(c.AccountNames())...)
+	errs = append(errs, c.EndUsers.Validate()...)
 	errs = append(errs, c.Journal.Validate()...)
 	errs = append(errs, c.Export.Validate()...)
 	errs = append(errs, c.Schedule.Validate(c.AccountNames())...)

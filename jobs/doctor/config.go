@@ -46,7 +46,34 @@ func (d *doctor) checkConfig(ctx context.Context) {
 	d.checkNames()
 	d.checkFinance(ctx)
 	d.checkPackages()
+	d.checkOwners()
 	d.checkViewers()
+}
+
+// checkOwners looks whether the owners' files can be made, and read by whom the config says, and the key of what is
+// handed out be read.
+func (d *doctor) checkOwners() {
+	if d.cfg.EndUsers != (config.EndUsers{}) {
+		if _, err := d.cfg.EndUsers.Handed(d.env.Getenv); err != nil {
+			d.failure("end users", "", err)
+		} else {
+			d.ok("end users", "handed out: %s", d.cfg.EndUsers.HandedOut)
+		}
+	}
+	if len(d.cfg.Owners.Files) == 0 {
+		return
+	}
+	if info, err := os.Stat(d.cfg.Owners.Folder); err != nil || !info.IsDir() {
+		d.fail("owners", "mount it, or make it: mkdir "+d.cfg.Owners.Folder, "their folder %s is not there", d.cfg.Owners.Folder)
+		return
+	}
+	for _, o := range d.cfg.Owners.Files {
+		if _, err := o.GID(); err != nil {
+			d.failure("owners: "+o.Name, "", err)
+			continue
+		}
+		d.ok("owners: "+o.Name, "a file of his own in %s", filepath.Join(d.cfg.Owners.Folder, o.Name))
+	}
 }
 
 // checkViewers looks at what viewers of finance's page are known by.
@@ -55,7 +82,7 @@ func (d *doctor) checkViewers() {
 	if n == 0 {
 		return
 	}
-	errs := d.cfg.Serve.Check(d.env.Getenv)
+	errs := d.cfg.CheckViewers(d.env.Getenv)
 	for _, err := range errs {
 		d.failure("viewers", "", err)
 	}

@@ -17,6 +17,7 @@ import (
 // stood there.
 type Out struct {
 	Mode fs.FileMode // 0 is 0600; the umask takes off what it takes off
+	GID  *int        // of the group that Mode lets in; nil: as the folder has it
 	New  bool        // fs.ErrExist if something stands there
 	// Loose files aren't made durable: whoever writes many does that at the end, of all of them, where each by itself
 	// would wait for the disk.
@@ -142,6 +143,12 @@ func (o Out) Create(path string) (_ *OutFile, err error) {
 		f.File, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
 		if !errors.Is(err, fs.ErrExist) {
 			break
+		}
+	}
+	if err == nil && o.GID != nil {
+		// Before there is anything in it. The umask may have taken off what lets the group in.
+		if err = errors.Join(f.Chown(-1, *o.GID), f.Chmod(mode)); err != nil {
+			f.Abort()
 		}
 	}
 	return f, err

@@ -41,6 +41,8 @@ type Options struct {
 	Books   *schemas.Books // that the month is charged by
 	Posting posting.Settings
 	Formats []string // of posting.Names: as which ledgers import the journal's lines
+	// EndUsers says what the records have in place of end users' ids.
+	EndUsers query.EndUsers
 	// Derive makes a lake that has the days of the month alone, as it was closed; done removes it. It is asked only if
 	// there is something to make.
 	Derive func(context.Context) (derived *publish.Lake, done func(), err error)
@@ -54,7 +56,7 @@ type Index struct {
 	Month    schemas.Month `json:"month"`
 	Period   string        `json:"period"`                // what the books call it
 	Closed   string        `json:"month_manifest_sha256"` // of the closed month
-	Settings string        `json:"settings"`              // digest of the Posting and Formats
+	Settings string        `json:"settings"`              // digest of the Posting, Formats and EndUsers
 	Packages []Package     `json:"packages"`
 
 	dir string
@@ -153,10 +155,15 @@ func Make(ctx context.Context, lake *publish.Lake, opts Options) (x *Index, made
 
 // digest is that of what packages are made by.
 func (o Options) digest() (string, error) {
-	b, err := json.Marshal(struct {
-		Posting posting.Settings
-		Formats []string
-	}{o.Posting, o.Formats})
+	settings := struct {
+		Posting  posting.Settings
+		Formats  []string
+		EndUsers string `json:",omitempty"`
+	}{Posting: o.Posting, Formats: o.Formats}
+	if !o.EndUsers.Kept() { // left out else, so that packages of before there was a choice stay as they are
+		settings.EndUsers = o.EndUsers.Digest()
+	}
+	b, err := json.Marshal(settings)
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:8]), err
 }
@@ -385,7 +392,7 @@ func (m *maker) packages(ctx context.Context, of []Package) ([]Package, error) {
 	}
 	defer done()
 	if m.records, err = query.OpenParts(ctx, derived, recordsSQL(m.Books, m.Closed.Month),
-		filepath.Join(filepath.Dir(derived.Dir()), "records.parquet")); err != nil {
+		filepath.Join(filepath.Dir(derived.Dir()), "records.parquet"), m.EndUsers); err != nil {
 		return nil, fmt.Errorf("records: %w", err)
 	}
 	defer m.records.Close()

@@ -60,7 +60,7 @@ func TestPartsOfRecordsSumToTheShares(t *testing.T) {
 			t.Fatal(err)
 		}
 		p, err := query.OpenParts(t.Context(), w.Lake, recordsSQL(nil, month),
-			filepath.Join(t.TempDir(), "part"))
+			filepath.Join(t.TempDir(), "part"), query.EndUsers{})
 		if err != nil {
 			t.Fatal(err)
 		}

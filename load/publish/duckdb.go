@@ -219,6 +219,18 @@ func appendRows(c driver.Conn, database, table string, rows func(add func(...dri
 	return nil
 }
 
+// AppendTemp fills a temporary table of a connection that has two columns of text.
+func AppendTemp(c driver.Conn, table string, pairs [][2]string) error {
+	return appendRows(c, "temp", table, func(add func(...driver.Value) error) error {
+		for _, p := range pairs {
+			if err := add(p[0], p[1]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // wideDecimal reads the exact text of a sum as DECIMAL(38,12). An empty text is 0.
 func wideDecimal(text string) (duckdb.Decimal, error) {
 	whole, frac, _ := strings.Cut(text, ".")

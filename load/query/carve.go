@@ -23,7 +23,9 @@ import (
 // What isn't said here to be of the scope stays empty, a table that is new as well. Figures of an account as a whole
 // (its balance, invoices, the counts of its windows) are in the files of scopes of accounts alone: where the scope is
 // of owners, others have a part in them. Of rules and runs nothing is there, for their texts name others.
-func Carve(ctx context.Context, from, to *publish.Lake, scope Scope) (err error) {
+//
+// Ids of end users are what users makes of them, in every table.
+func Carve(ctx context.Context, from, to *publish.Lake, scope Scope, users EndUsers) (err error) {
 	if scope.Period != nil || len(scope.Models) > 0 || scope.Where() == (&Scope{}).Where() {
 		return errors.New("carve: the scope names no owner and no account")
 	}
@@ -45,6 +47,9 @@ func Carve(ctx context.Context, from, to *publish.Lake, scope Scope) (err error)
 	if err != nil {
 		return err
 	}
+	if users.Drop && slices.Contains(layout.Fields, schemas.FieldCustomUserID) {
+		return ErrEndUsersOwn
+	}
 	// Before any part names chargeback_ever, which stands on nothing else: views that its text names in passing come back
 	// to chargeback_daily.
 	if err := s.define(ctx, "chargeback_daily"); err != nil {
@@ -61,9 +66,22 @@ func Carve(ctx context.Context, from, to *publish.Lake, scope Scope) (err error)
 		if err := exec("ATTACH " + publish.SqlPath(path) + " AS " + carved); err != nil {
 			return fmt.Errorf("carve: %w", err)
 		}
+		columns, err := s.columnsOf(ctx, carved, "custom_user_id", "extra")
+		if err != nil {
+			return err
+		}
+		if err := users.gather(ctx, s, columns["custom_user_id"]); err != nil {
+			return fmt.Errorf("carve: the ids of end users: %w", err)
+		}
 		for _, p := range scope.parts() {
 			if slices.Contains(layout.Views, p.table) {
 				continue
+			}
+			if slices.Contains(columns["custom_user_id"], p.table) {
+				p.rows = users.in(p.rows, slices.Contains(columns["extra"], p.table))
+			}
+			if p.table == "quarantine" && !users.Kept() {
+				p.rows = "SELECT * REPLACE ('' AS raw) FROM (" + p.rows + ")"
 			}
 			if err := exec("INSERT INTO " + carved + "." + p.table + " BY NAME " + p.rows); err != nil {
 				return fmt.Errorf("carve %s: %w", p.table, err)
@@ -80,6 +98,27 @@ func Carve(ctx context.Context, from, to *publish.Lake, scope Scope) (err error)
 }
 
 const carved = "carved"
+
+// ErrEndUsersOwn says that ids can't be dropped by which it is said who pays.
+var ErrEndUsersOwn = errors.New("the allocation rules look at custom_user_id, so that it can't be dropped: who pays for " +
+	"a record hangs on it\nhint: hash it: end_users: {handed_out: hash}")
+
+// columnsOf are the tables of a database that have each of the columns.
+func (s *Snapshot) columnsOf(ctx context.Context, database string, columns ...string) (map[string][]string, error) {
+	out := map[string][]string{}
+	for _, c := range columns {
+		err := s.Each(ctx, fmt.Sprintf(`SELECT c.table_name FROM duckdb_columns() c
+			JOIN duckdb_tables() t ON t.table_oid = c.table_oid AND t.database_name = c.database_name
+			WHERE c.database_name = '%s' AND c.column_name = '%s' ORDER BY ALL`, database, c), func(row []Value) error {
+			out[c] = append(out[c], row[0].Text)
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
 
 // debited is the condition that a line of the journal debits the scope: it is of whole cost centres.
 func (s *Scope) debited() string {

@@ -20,8 +20,9 @@ type Parts struct {
 	scratch string
 }
 
-// OpenParts asks the published file. scratch is a path for files of its own, of which it has one at a time.
-func OpenParts(ctx context.Context, l *publish.Lake, query, scratch string) (*Parts, error) {
+// OpenParts asks the published file. scratch is a path for files of its own, of which it has one at a time. Ids of end
+// users in the answer are what users makes of them; it has a column custom_user_id.
+func OpenParts(ctx context.Context, l *publish.Lake, query, scratch string, users EndUsers) (*Parts, error) {
 	abs, err := filepath.Abs(scratch)
 	if err != nil {
 		return nil, err
@@ -30,7 +31,11 @@ func OpenParts(ctx context.Context, l *publish.Lake, query, scratch string) (*Pa
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.conn.ExecContext(ctx, "CREATE TEMP TABLE parts AS "+subquery(query), nil); err != nil {
+	err = users.gather(ctx, s, []string{"usage"})
+	if err == nil {
+		_, err = s.conn.ExecContext(ctx, "CREATE TEMP TABLE parts AS "+users.in(subquery(query), false), nil)
+	}
+	if err != nil {
 		return nil, errors.Join(ctx.Err(), s.d.Spilled(err), s.Close())
 	}
 	return &Parts{s, abs}, nil

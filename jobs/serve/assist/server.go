@@ -28,12 +28,14 @@ type Options struct {
 	// Lake opens the lake, at each call: it may be another one by now.
 	Lake func() (*publish.Lake, error)
 	// Sight is what may be seen, asked at each call. ErrNobody is told to the assistant.
-	Sight   func() (library.Sight, error)
-	Viewer  string // the name of who may see it; "" if nobody is named
-	Version string
-	Now     func() time.Time
-	Posting posting.Settings // how journals are posted
-	Logger  *slog.Logger     // nil: nothing is logged
+	Sight func() (library.Sight, error)
+	// EndUsers says what who doesn't see all is told of end users' ids. nil: all.
+	EndUsers func() (query.EndUsers, error)
+	Viewer   string // the name of who may see it; "" if nobody is named
+	Version  string
+	Now      func() time.Time
+	Posting  posting.Settings // how journals are posted
+	Logger   *slog.Logger     // nil: nothing is logged
 }
 
 // Server answers assistants, of one viewer.
@@ -45,7 +47,7 @@ type Server struct {
 
 // New makes a Server. Close lets go of what it keeps.
 func New(opts Options) *Server {
-	s := &Server{opts: opts, log: opts.Logger, lib: library.New(opts.Lake)}
+	s := &Server{opts: opts, log: opts.Logger, lib: library.New(opts.Lake, opts.EndUsers)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

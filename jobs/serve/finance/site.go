@@ -34,6 +34,8 @@ type Options struct {
 	Lake func() (*publish.Lake, error)
 	// Viewers are those who may look. nil, or none of them: whoever can ask sees all.
 	Viewers func() ([]Viewer, error)
+	// EndUsers says what those who don't see all are shown of end users' ids. nil: all.
+	EndUsers func() (query.EndUsers, error)
 	// Posting is how journals are posted. nil: as its zero value says.
 	Posting func() posting.Settings
 	// Compare gives what holds other rules against the published file; it gives nil where none are named, and is nil where
@@ -58,7 +60,7 @@ type Site struct {
 
 // New makes a Site. Close lets go of what it keeps.
 func New(opts Options) *Site {
-	s := &Site{opts: opts, log: opts.Logger, door: newDoor(opts.Now), lib: library.New(opts.Lake),
+	s := &Site{opts: opts, log: opts.Logger, door: newDoor(opts.Now), lib: library.New(opts.Lake, opts.EndUsers),
 		longWait: library.LongWait}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

@@ -81,7 +81,7 @@ func TestWhoWaitsComesFirst(t *testing.T) {
 // What waits for a place has all of its time when it has one, and is told so when there is none.
 func TestALimitIsOfTheMaking(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := New(nil)
+		l := New(nil, nil)
 		r := &Reader{lib: l, of: &edition{waited: map[string]int{}}}
 		statement := func(name string, takes time.Duration) <-chan error {
 			ended := make(chan error, 1)
@@ -129,7 +129,7 @@ func TestALimitIsOfTheMaking(t *testing.T) {
 // then finds it.
 func TestWhatWasAskedForIsMadeAnew(t *testing.T) {
 	w := librarytest.New(t)
-	l := New(w.Open)
+	l := New(w.Open, nil)
 	t.Cleanup(l.Close)
 	made := map[string]int{}
 	var mu sync.Mutex

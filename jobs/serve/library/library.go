@@ -74,7 +74,8 @@ func (at Place) limit() time.Duration {
 // meanwhile, and what was carved out of it goes when the last of these has ended.
 type Library struct {
 	open  func() (*publish.Lake, error)
-	limit time.Duration // of a statement of people's own
+	users func() (query.EndUsers, error) // what who doesn't see all sees of end users' ids
+	limit time.Duration                  // of a statement of people's own
 	// Who makes something, each by an instance of DuckDB.
 	places [allPlaces]*room
 
@@ -82,10 +83,13 @@ type Library struct {
 	now *edition
 }
 
-// New makes a Library of the lake that open gives, which is asked at each request: it may be another one by then. Close
-// lets go of what was made.
-func New(open func() (*publish.Lake, error)) *Library {
-	return &Library{open: open, limit: SQLLimit, places: [allPlaces]*room{
+// New makes a Library of the lake that open gives, which is asked at each request: it may be another one by then. users
+// says what a file that is carved has of end users' ids; nil: all. Close lets go of what was made.
+func New(open func() (*publish.Lake, error), users func() (query.EndUsers, error)) *Library {
+	if users == nil {
+		users = func() (query.EndUsers, error) { return query.EndUsers{}, nil }
+	}
+	return &Library{open: open, users: users, limit: SQLLimit, places: [allPlaces]*room{
 		Making: newRoom(max(2, runtime.GOMAXPROCS(0))), Asking: newRoom(mostAsking), Comparing: newRoom(1)}}
 }
 
@@ -256,13 +260,17 @@ func (l *Library) carved(ctx context.Context, r *Reader, scope query.Scope) (*pu
 	ctx, cancel := context.WithTimeoutCause(ctx, LongWait, ErrCarved)
 	defer cancel()
 	made, err := r.once(ctx, Making, carveLimit, "carve "+name, func(ctx context.Context) (any, error) {
+		users, err := l.users()
+		if err != nil {
+			return nil, err
+		}
 		dir, drop, err := e.lake.Scratch()
 		if err != nil {
 			return nil, err
 		}
 		to, err := publish.Create(filepath.Join(dir, "lake"), publish.Options{Records: schemas.AllRecords})
 		if err == nil {
-			err = query.Carve(ctx, e.lake, to, scope)
+			err = query.Carve(ctx, e.lake, to, scope, users)
 		}
 		if err != nil {
 			drop()

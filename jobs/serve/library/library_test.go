@@ -19,7 +19,7 @@ import (
 // A request that began before a publish ends on the file of before. Who sees nothing is given none.
 func TestAPublishWaitsForNobody(t *testing.T) {
 	w := librarytest.New(t)
-	l := New(w.Open)
+	l := New(w.Open, nil)
 	t.Cleanup(l.Close)
 	if r, err := l.Reader(t.Context(), Sight{}); err == nil {
 		r.Close()
