@@ -45,10 +45,10 @@ const (
 	ownedMonths = 2
 )
 
-// Owners makes the files of the owners that the config names: a published file that has what is theirs and nothing else,
-// and a workbook of each of the last months. names are those to make them for; nil: all. Those that are there already
-// stay. Each file is replaced by one rename. It takes no lock of the lake. One owner's mistake doesn't keep the others';
-// it is an OwnersError.
+// Owners makes the files of the owners that the config names: a published file that has what is theirs and nothing
+// else, and a workbook of each of the last months. names are those to make them for; nil: all. Those that are there
+// already stay. Each file is replaced by one rename. It takes no lock of the lake. One owner's mistake doesn't keep the
+// others'; it is an OwnersError.
 func Owners(ctx context.Context, cfg *config.Config, env Env, names []string) ([]OwnedFiles, error) {
 	var all []string
 	for _, o := range cfg.Owners.Files {
@@ -138,7 +138,8 @@ func (f *OwnedFiles) there() bool {
 	return err == nil && slices.Contains(f.Files, load.DatabaseFile)
 }
 
-func (f *OwnedFiles) make(ctx context.Context, lake *publish.Lake, env Env, o config.Owning, users query.EndUsers) error {
+func (f *OwnedFiles) make(ctx context.Context, lake *publish.Lake, env Env, o config.Owning,
+	users query.EndUsers) error {
 	gid, err := o.GID()
 	if err != nil {
 		return err

@@ -51,13 +51,13 @@ func holds(r *kit.Reader, values []string) (out []string) {
 	return out
 }
 
-// Each owner's file has what he is charged, to the last digit, with an alias for each end user that is the same in every
-// file and in the packages, and nowhere in it an id itself.
+// Each owner's file has what he is charged, to the last digit, with an alias for each end user that is the same in
+// every file and in the packages, and nowhere in it an id itself.
 func TestOwnersGetWhatIsTheirsAndNoIdOfAnEndUser(t *testing.T) {
 	w := handedOut(t)
 	dir := w.owned("")
-	users := strings.Split(w.ask("SELECT string_agg(DISTINCT custom_user_id, chr(10)) FROM usage WHERE custom_user_id <> ''"),
-		"\n")
+	users := strings.Split(w.ask("SELECT string_agg(DISTINCT custom_user_id, chr(10)) FROM usage "+
+		"WHERE custom_user_id <> ''"), "\n")
 	if len(users) < 3 {
 		t.Fatalf("%q are too few to tell anything", users)
 	}
@@ -77,7 +77,8 @@ func TestOwnersGetWhatIsTheirsAndNoIdOfAnEndUser(t *testing.T) {
 		return made
 	}
 	made := make()
-	if len(made) != 2 || !made[0].Made || !slices.Equal(made[0].Files, []string{"usage.duckdb", "chargeback-2026-10.xlsx"}) {
+	if len(made) != 2 || !made[0].Made ||
+		!slices.Equal(made[0].Files, []string{"usage.duckdb", "chargeback-2026-10.xlsx"}) {
 		t.Fatalf("%+v", made)
 	}
 	const charged = "SELECT sum(net_cost)::VARCHAR FROM chargeback_daily"
@@ -104,8 +105,8 @@ func TestOwnersGetWhatIsTheirsAndNoIdOfAnEndUser(t *testing.T) {
 		t.Errorf("ids of end users are in %v", in)
 	}
 	// Who is behind the most records is so under the alias.
-	const most = "SELECT custom_user_id || ' ' || count(*) FROM usage WHERE custom_user_id <> '' GROUP BY custom_user_id " +
-		"ORDER BY count(*) DESC, min(id) LIMIT 1"
+	const most = "SELECT custom_user_id || ' ' || count(*) FROM usage WHERE custom_user_id <> '' " +
+		"GROUP BY custom_user_id ORDER BY count(*) DESC, min(id) LIMIT 1"
 	his, n, _ := strings.Cut(r.One(most), " ")
 	first := r.One("SELECT min(id) FROM usage WHERE custom_user_id = " + schemas.SQLString(his))
 	r.Close()

@@ -15,10 +15,10 @@ func (a *app) ownersCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "owners [NAME]...",
 		Short: "A file of his own for each owner: a DuckDB file and workbooks of what is his",
-		Long: `owners makes the files of the owners that the config names (owners: files), or of some of them: usage.duckdb, which
-has what is theirs and nothing else, and a workbook of the chargeback of each of the last two months. Each owner has a
-folder, readable by the group that the config says. With after: publish in the config every run that publishes makes
-them, with after: close every close; files of what is published now stay as they are.`,
+		Long: `owners makes the files of the owners that the config names (owners: files), or of some of them: usage.duckdb,
+which has what is theirs and nothing else, and a workbook of the chargeback of each of the last two months. Each owner
+has a folder, readable by the group that the config says. With after: publish in the config every run that publishes
+makes them, with after: close every close; files of what is published now stay as they are.`,
 		Example: "  usagelake owners\n  usagelake owners search",
 		Args:    cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, names []string) error {

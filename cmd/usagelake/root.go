@@ -235,8 +235,8 @@ allows, archives the answers as they came, and writes Parquet files and a DuckDB
 	for _, c := range []*cobra.Command{
 		a.demoCommand(), a.exportCommand(), a.rebuildCommand(), a.verifyCommand(), a.statusCommand(), a.queryCommand(),
 		a.balanceCommand(), a.reportCommand(), a.allocationCommand(), a.closeCommand(), a.scheduleCommand(), a.alertCommand(),
-		a.serveCommand(), a.mcpCommand(),
-		a.proveCommand(), a.packageCommand(), a.ownersCommand(), a.diffCommand(), a.pruneCommand(), a.deliverCommand(), a.restoreCommand(),
+		a.serveCommand(), a.mcpCommand(), a.proveCommand(), a.packageCommand(), a.ownersCommand(), a.diffCommand(),
+		a.pruneCommand(), a.deliverCommand(), a.restoreCommand(),
 		a.simulateCommand(), a.initCommand(), a.doctorCommand(), a.versionCommand(), a.manCommand(),
 	} {
 		c.Long += "\n\n" + exitHelp
@@ -276,7 +276,8 @@ var setupFlags = map[string][]string{
 	"prune":  {"config", "lake", "account"},
 	"verify": {"config", "lake"}, "query": {"config", "lake"}, "report": {"config", "lake"},
 	"allocation": {"config", "lake"}, "alert": {"config", "lake"},
-	"diff": {"config", "lake", "account"}, "prove": {"config", "lake"}, "package": {"config", "lake"}, "owners": {"config", "lake"},
+	"diff": {"config", "lake", "account"}, "prove": {"config", "lake"}, "package": {"config", "lake"},
+	"owners":  {"config", "lake"},
 	"deliver": {"config", "lake"}, "restore": {"config", "lake"},
 	"init": {"config"},
 }

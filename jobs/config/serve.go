@@ -142,8 +142,8 @@ func (v Viewer) Validate(accounts []string) []error {
 }
 
 // CheckViewers reads what viewers are known by and shown with, and says what is wrong with it: a token that can't be
-// read, one that two have, a map that isn't there, the key that ids of end users are hashed with. Each is read anew when
-// it is needed, so that this is how it stands now.
+// read, one that two have, a map that isn't there, the key that ids of end users are hashed with. Each is read anew
+// when it is needed, so that this is how it stands now.
 func (c *Config) CheckViewers(getenv func(string) string) []error {
 	var errs []error
 	if _, err := c.EndUsers.Handed(getenv); err != nil && len(c.Serve.Viewers) > 0 {

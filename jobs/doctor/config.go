@@ -64,7 +64,8 @@ func (d *doctor) checkOwners() {
 		return
 	}
 	if info, err := os.Stat(d.cfg.Owners.Folder); err != nil || !info.IsDir() {
-		d.fail("owners", "mount it, or make it: mkdir "+d.cfg.Owners.Folder, "their folder %s is not there", d.cfg.Owners.Folder)
+		d.fail("owners", "mount it, or make it: mkdir "+d.cfg.Owners.Folder, "their folder %s is not there",
+			d.cfg.Owners.Folder)
 		return
 	}
 	for _, o := range d.cfg.Owners.Files {

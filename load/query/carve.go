@@ -100,8 +100,8 @@ func Carve(ctx context.Context, from, to *publish.Lake, scope Scope, users EndUs
 const carved = "carved"
 
 // ErrEndUsersOwn says that ids can't be dropped by which it is said who pays.
-var ErrEndUsersOwn = errors.New("the allocation rules look at custom_user_id, so that it can't be dropped: who pays for " +
-	"a record hangs on it\nhint: hash it: end_users: {handed_out: hash}")
+var ErrEndUsersOwn = errors.New("the allocation rules look at custom_user_id, so that it can't be dropped: who pays " +
+	"for a record hangs on it\nhint: hash it: end_users: {handed_out: hash}")
 
 // columnsOf are the tables of a database that have each of the columns.
 func (s *Snapshot) columnsOf(ctx context.Context, database string, columns ...string) (map[string][]string, error) {

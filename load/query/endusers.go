@@ -56,11 +56,11 @@ func (e EndUsers) gather(ctx context.Context, s *Snapshot, tables []string) erro
 		ids = append(ids, "SELECT custom_user_id FROM "+publish.Catalog+".main."+t)
 	}
 	var aliases [][2]string
-	err := s.Each(ctx, "SELECT DISTINCT custom_user_id FROM ("+strings.Join(ids, " UNION ALL ")+") WHERE custom_user_id IS NOT NULL",
-		func(row []Value) error {
-			aliases = append(aliases, [2]string{row[0].Text, e.Alias(row[0].Text)})
-			return nil
-		})
+	err := s.Each(ctx, "SELECT DISTINCT custom_user_id FROM ("+strings.Join(ids, " UNION ALL ")+
+		") WHERE custom_user_id IS NOT NULL", func(row []Value) error {
+		aliases = append(aliases, [2]string{row[0].Text, e.Alias(row[0].Text)})
+		return nil
+	})
 	if err != nil {
 		return err
 	}
