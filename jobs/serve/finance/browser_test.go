@@ -2,6 +2,7 @@ package finance
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"image/png"
 	"net/http/httptest"
@@ -11,6 +12,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/usagelake/usagelake/load/report"
 )
 
 // chromiumPath is where the browser is. A test is skipped where there is none, but not in CI.
@@ -61,6 +64,14 @@ func chromium(t *testing.T, args ...string) []byte {
 func TestABrowserShowsThePages(t *testing.T) {
 	w := newWorld(t)
 	w.viewers = nil
+	w.closeOctober()
+	w.site.opts.Compare = func() *Comparison {
+		return &Comparison{Digest: func() (string, error) { return "1", nil },
+			Make: func(context.Context) (*Changes, error) {
+				return &Changes{Rules: "new-rules.yaml", Findings: []string{"a cost centre of " + strings.Repeat("long", 30)},
+					Months: []ChangedMonth{{"2026-11", []ChangedCenter{{"cc-6", "USD", "10.125", "12", "1.875"}}}}}, nil
+			}}
+	}
 	server := httptest.NewServer(w.site)
 	defer server.Close()
 	dir := t.TempDir()
@@ -71,8 +82,11 @@ func TestABrowserShowsThePages(t *testing.T) {
 		}
 		return path
 	}
-	pages := []string{"", "chargeback", "chargeback?by=cost_center,team,token,model", "records", "statement",
-		sqlPath("FROM chargeback_daily")}
+	pages := []string{"", "chargeback?by=cost_center,team,token,model", "records", "questions", "compare",
+		"closed?period=2026-10", sqlPath("FROM chargeback_daily"), sqlPath("FROM nowhere"), "no-such-page"}
+	for _, r := range report.Reports() {
+		pages = append(pages, r.Name)
+	}
 	widths := []int{390, 1280, 1920}
 	var frames strings.Builder
 	for i, page := range pages {
