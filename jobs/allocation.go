@@ -3,8 +3,6 @@ package jobs
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -142,21 +140,6 @@ func CheckAllocation(ctx context.Context, cfg *config.Config, file string, month
 		out.ByMonth = append(out.ByMonth, MonthChanges{out.Months[i], changesOf(before[m], after[m])})
 	}
 	return out, nil
-}
-
-// CheckDigest is of all that CheckAllocation looks at beside what is published: as long as both stay the same, so does
-// what it says.
-func CheckDigest(cfg *config.Config, file string) (string, error) {
-	rules, err := readRules(file, "usagelake allocation check --compare "+file)
-	if err != nil {
-		return "", err
-	}
-	books, err := cfg.ReadBooks()
-	if err != nil {
-		return "", err
-	}
-	all, err := json.Marshal([]any{file, rules.Digest(), books.Settings(), knownNames(cfg)})
-	return fmt.Sprintf("%x", sha256.Sum256(all)), err
 }
 
 // monthsToCheck are the months with usage that are open, or the one that is asked for, which may be closed. If all are

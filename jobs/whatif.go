@@ -3,6 +3,8 @@ package jobs
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -44,6 +46,46 @@ type CurrencyChange struct {
 	Before     string `json:"before"`
 	After      string `json:"after"`
 	Difference string `json:"difference"`
+}
+
+// What is what another file has: rules of CheckAllocation, mark-ups of CheckMarkups, or prices of CheckPrices.
+type What int
+
+// What a file may have.
+const (
+	WhatRules What = iota
+	WhatMarkups
+	WhatPrices
+)
+
+// WhatDigest is of all that these look at beside what is published: as long as both stay the same, so does what they
+// say.
+func WhatDigest(cfg *config.Config, what What, file string) (string, error) {
+	if what == WhatRules {
+		rules, err := readRules(file, "usagelake allocation check --compare "+file)
+		if err != nil {
+			return "", err
+		}
+		return whatDigest(cfg, file, rules.Digest())
+	}
+	b, err := ReadFinanceFile(file)
+	if err != nil {
+		return "", config.Usage("", "read %s: %w", file, err)
+	}
+	rules, err := Rules(cfg)
+	if err != nil {
+		return "", err
+	}
+	return whatDigest(cfg, file, string(b)+rules.Digest())
+}
+
+func whatDigest(cfg *config.Config, more ...string) (string, error) {
+	books, err := cfg.ReadBooks()
+	if err != nil {
+		return "", err
+	}
+	all, err := json.Marshal([]any{more, books.Settings(), knownNames(cfg)})
+	return fmt.Sprintf("%x", sha256.Sum256(all)), err
 }
 
 // openWhatIf opens what is published for a what-if, and says by which books; nil, with those of the config, where

@@ -133,3 +133,32 @@ func TestMarkupsAreComparedBeforeTheyApply(t *testing.T) {
 		}
 	}
 }
+
+// What a page keeps of a file is asked anew when the file says something else, or the rules of the config do.
+func TestADigestIsOfAllThatCounts(t *testing.T) {
+	w := newWorld(t, kit.Settings{})
+	file := filepath.Join(t.TempDir(), "new.yaml")
+	seen := map[string]string{}
+	say := func(what What, why string) {
+		t.Helper()
+		digest, err := WhatDigest(w.Cfg, what, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if was, ok := seen[digest]; ok {
+			t.Errorf("%s: the digest is that of %s", why, was)
+		}
+		seen[digest] = why
+	}
+	kit.Write(t, file, "rules:\n- {id: a, match: {}, assign: {cost_center: A}}\n", 0o600)
+	say(WhatRules, "rules")
+	say(WhatPrices, "prices")
+	kit.Write(t, file, "rules:\n- {id: a, match: {}, assign: {cost_center: B}}\n", 0o600)
+	say(WhatRules, "other rules")
+	say(WhatPrices, "other prices")
+	w.rules(twoRules)
+	say(WhatMarkups, "rules of the config")
+	if _, err := WhatDigest(w.Cfg, WhatPrices, file+".gone"); !errors.Is(err, config.ErrUsage) {
+		t.Errorf("a file that isn't there: %v", err)
+	}
+}

@@ -120,54 +120,96 @@ func (a *app) finance(cfg func() *config.Config, log *slog.Logger) *finance.Site
 			}
 			return lake, nil
 		},
-		Viewers: func() ([]finance.Viewer, error) { return a.viewers(cfg()), nil },
-		Compare: func() *finance.Comparison {
-			cfg := cfg()
-			if cfg.Serve.Compare == "" {
-				return nil
-			}
-			return &finance.Comparison{
-				Digest: func() (string, error) {
-					digest, err := jobs.CheckDigest(cfg, cfg.Serve.Compare)
-					return digest, ofRules(err)
-				},
-				Make: func(ctx context.Context) (*finance.Changes, error) { return compared(ctx, cfg) },
-			}
-		},
+		Viewers:  func() ([]finance.Viewer, error) { return a.viewers(cfg()), nil },
+		Compare:  func() []finance.Comparison { return comparisons(cfg()) },
 		EndUsers: func() (query.EndUsers, error) { return cfg().EndUsers.Handed(a.Getenv) },
 		Posting:  func() posting.Settings { return cfg().Journal.Posting() },
 		Operator: "/", Version: version(), Now: a.Now, Logger: log,
 	})
 }
 
-// ofRules is an error as finance's page knows it: of a mistake in the rules it says so.
-func ofRules(err error) error {
+// comparisons hold the files that serve: names against what is published.
+func comparisons(cfg *config.Config) (out []finance.Comparison) {
+	for _, c := range []struct {
+		of   finance.Change
+		file string
+		what jobs.What
+		make func(context.Context) (*finance.Changes, error)
+	}{
+		{finance.OfRules, cfg.Serve.Compare, jobs.WhatRules, func(ctx context.Context) (*finance.Changes, error) {
+			check, err := jobs.CheckAllocation(ctx, cfg, cfg.Serve.Compare, nil)
+			if err != nil {
+				return nil, err
+			}
+			return changed(check.ByMonth, check.Findings), nil
+		}},
+		{finance.OfMarkups, cfg.Serve.CompareMarkups, jobs.WhatMarkups, func(ctx context.Context) (*finance.Changes, error) {
+			return whatIfChanged(jobs.CheckMarkups(ctx, cfg, cfg.Serve.CompareMarkups, nil))
+		}},
+		{finance.OfPrices, cfg.Serve.ComparePrices, jobs.WhatPrices, func(ctx context.Context) (*finance.Changes, error) {
+			return whatIfChanged(jobs.CheckPrices(ctx, cfg, cfg.Serve.ComparePrices, nil))
+		}},
+	} {
+		if c.file == "" {
+			continue
+		}
+		out = append(out, finance.Comparison{Of: c.of,
+			Digest: func() (string, error) {
+				digest, err := jobs.WhatDigest(cfg, c.what, c.file)
+				return digest, ofFile(err)
+			},
+			Make: func(ctx context.Context) (*finance.Changes, error) {
+				changes, err := c.make(ctx)
+				if err != nil {
+					return nil, ofFile(err)
+				}
+				changes.File = filepath.Base(c.file)
+				return changes, nil
+			}})
+	}
+	return out
+}
+
+// ofFile is an error as finance's page knows it: of a mistake in the file it says so.
+func ofFile(err error) error {
 	if errors.Is(err, config.ErrUsage) {
-		return &finance.RulesError{Err: err}
+		return &finance.MistakeError{Err: err}
 	}
 	return err
 }
 
-// compared is what the rules that serve.compare names would change.
-func compared(ctx context.Context, cfg *config.Config) (*finance.Changes, error) {
-	check, err := jobs.CheckAllocation(ctx, cfg, cfg.Serve.Compare, nil)
-	if err != nil {
-		return nil, ofRules(err)
-	}
-	out := &finance.Changes{Rules: filepath.Base(cfg.Serve.Compare)}
-	for _, m := range check.ByMonth {
+// changed is what changes, as finance's page shows it.
+func changed(months []jobs.MonthChanges, findings []jobs.Finding) *finance.Changes {
+	out := &finance.Changes{}
+	for _, m := range months {
 		of := finance.ChangedMonth{Period: m.Month}
 		for _, c := range m.Centers {
 			of.Centers = append(of.Centers, finance.ChangedCenter(c))
 		}
 		out.Months = append(out.Months, of)
 	}
-	for _, f := range check.Findings {
+	for _, f := range findings {
 		text := f.Message
 		if f.RuleID != "" {
 			text = "rule " + f.RuleID + ": " + text
 		}
 		out.Findings = append(out.Findings, strings.TrimPrefix(f.Source+": "+text, ": "))
+	}
+	return out
+}
+
+func whatIfChanged(w *jobs.WhatIf, err error) (*finance.Changes, error) {
+	if err != nil {
+		return nil, err
+	}
+	var months []jobs.MonthChanges
+	for _, m := range w.ByMonth {
+		months = append(months, m.MonthChanges)
+	}
+	out := changed(months, w.Findings)
+	for _, u := range w.Unpriced {
+		out.Unpriced = append(out.Unpriced, finance.Unpriced{Model: u.Model, Line: u.Line, Currency: u.Currency,
+			Lines: fmt.Sprint(u.Lines), Net: u.Net, Why: u.Why})
 	}
 	return out, nil
 }

@@ -185,7 +185,8 @@ func Load(o Overrides, getenv func(string) string) (*Config, error) {
 		}
 	}
 	c.Allocation.Rules = beside(c.Allocation.Rules)
-	c.Serve.Compare = beside(c.Serve.Compare)
+	c.Serve.Compare, c.Serve.CompareMarkups = beside(c.Serve.Compare), beside(c.Serve.CompareMarkups)
+	c.Serve.ComparePrices = beside(c.Serve.ComparePrices)
 	if c.Books.file() {
 		c.Books.Calendar = beside(c.Books.Calendar)
 	}

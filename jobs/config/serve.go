@@ -30,7 +30,10 @@ const (
 type Serve struct {
 	Listen  string   `yaml:"listen"`  // host:port or unix:/path
 	Viewers []Viewer `yaml:"viewers"` // nil: whoever can ask sees all
-	Compare string   `yaml:"compare"` // allocation rules that aren't in force: what they would change is shown to who sees all
+	// Files with others than those in force: what they would change is shown to who sees all.
+	Compare        string `yaml:"compare"` // allocation rules
+	CompareMarkups string `yaml:"compare_markups"`
+	ComparePrices  string `yaml:"compare_prices"`
 }
 
 // Viewer is who may look at finance's page: whoever has a token, or whom a proxy says it is.

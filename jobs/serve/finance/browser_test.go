@@ -65,12 +65,13 @@ func TestABrowserShowsThePages(t *testing.T) {
 	w := newWorld(t)
 	w.viewers = nil
 	w.closeOctober()
-	w.site.opts.Compare = func() *Comparison {
-		return &Comparison{Digest: func() (string, error) { return "1", nil },
+	w.site.opts.Compare = func() []Comparison {
+		return []Comparison{{Of: OfPrices, Digest: func() (string, error) { return "1", nil },
 			Make: func(context.Context) (*Changes, error) {
-				return &Changes{Rules: "new-rules.yaml", Findings: []string{"a cost centre of " + strings.Repeat("long", 30)},
-					Months: []ChangedMonth{{"2026-11", []ChangedCenter{{"cc-6", "USD", "10.125", "12", "1.875"}}}}}, nil
-			}}
+				return &Changes{File: "new.csv", Findings: []string{"a cost centre of " + strings.Repeat("long", 30)},
+					Months:   []ChangedMonth{{"2026-11", []ChangedCenter{{"cc-6", "USD", "10.125", "12", "1.875"}}}},
+					Unpriced: []Unpriced{{"model-of-a-long-name-2026-11-01", "input", "USD", "12", "1.5", "no row names it"}}}, nil
+			}}}
 	}
 	server := httptest.NewServer(w.site)
 	defer server.Close()
@@ -82,7 +83,7 @@ func TestABrowserShowsThePages(t *testing.T) {
 		}
 		return path
 	}
-	pages := []string{"", "chargeback?by=cost_center,team,token,model", "records", "questions", "compare",
+	pages := []string{"", "chargeback?by=cost_center,team,token,model", "records", "questions", "compare-prices",
 		"closed?period=2026-10", sqlPath("FROM chargeback_daily"), sqlPath("FROM nowhere"), "no-such-page"}
 	for _, r := range report.Reports() {
 		pages = append(pages, r.Name)

@@ -3,7 +3,7 @@
 //	/finance/              the months, the reports, the twenty questions
 //	/finance/REPORT        a report of load/report; .xlsx, .csv, .parquet and .json are the same as files
 //	/finance/closed        a closed month: its files, and what was corrected since
-//	/finance/compare       what rules that aren't in force would charge
+//	/finance/compare       what rules that aren't in force would charge; compare-markups, compare-prices
 //	/finance/records       the records behind a figure, a hundred at a time
 //	/finance/questions     the twenty questions, each with its answer
 //	/finance/sql           a box for one statement that reads

@@ -116,17 +116,21 @@ func aChangeOfRulesIsForWhoSeesAll(t *testing.T, w *world) {
 		}
 	}
 	is(tokenAll, 404, "no such page") // nobody names rules
-	changes, err := &Changes{Rules: "new.yaml", Findings: []string{"nobody's: 3"}, Months: []ChangedMonth{{"2026-11",
+	changes, err := &Changes{File: "new.yaml", Findings: []string{"nobody's: 3"}, Months: []ChangedMonth{{"2026-11",
 		[]ChangedCenter{{"cc-6", "USD", "10.125", "12", "1.875"}, {"cc-2", "USD", "7", "7", "0"},
 			{"cc-of-these", "USD", "0", "3", "3"}}}}}, error(nil)
 	digest, made, goesOn := "1", 0, make(chan bool)
-	w.site.opts.Compare = func() *Comparison {
-		return &Comparison{Digest: func() (string, error) { return digest, nil },
-			Make: func(context.Context) (*Changes, error) {
-				made++
-				<-goesOn
-				return changes, err
-			}}
+	w.site.opts.Compare = func() []Comparison {
+		make := func(context.Context) (*Changes, error) {
+			made++
+			<-goesOn
+			return changes, err
+		}
+		prices := &Changes{File: "new.csv",
+			Unpriced: []Unpriced{{"model-6", "input", "USD", "1234", "1.875", "no row names it"}}}
+		return []Comparison{{Of: OfRules, Digest: func() (string, error) { return digest, nil }, Make: make},
+			{Of: OfPrices, Digest: func() (string, error) { return digest, nil },
+				Make: func(context.Context) (*Changes, error) { return prices, nil }}}
 	}
 	defer func() { w.site.opts.Compare, w.site.longWait = nil, library.LongWait }()
 	w.site.longWait = time.Millisecond
@@ -157,9 +161,18 @@ func aChangeOfRulesIsForWhoSeesAll(t *testing.T, w *world) {
 	if made != 1 {
 		t.Errorf("the same rules are compared %d times", made)
 	}
+	// The same digest of another kind of file is another page.
+	for _, say := range []string{"Change of prices", "by the prices in new.csv", "1,234", "no row names it"} {
+		if rec := w.get("compare-prices", tokenAll); rec.Code != 200 || !strings.Contains(rec.Body.String(), say) {
+			t.Errorf("prices: %d, without %q", rec.Code, say)
+		}
+	}
+	if rec := w.get("compare-markups", tokenAll); rec.Code != 404 {
+		t.Errorf("mark-ups that nobody names: %d", rec.Code)
+	}
 	digest, err = "2", context.DeadlineExceeded
 	is(tokenAll, 503, "stopped after 5 minutes")
-	err = &RulesError{errors.New("new.yaml:3: no such field\nhint: usagelake allocation check")}
+	err = &MistakeError{errors.New("new.yaml:3: no such field\nhint: usagelake allocation check")}
 	is(tokenAll, 409, "new.yaml:3: no such field.")
 	if rec := w.get("compare", tokenAll); strings.Contains(rec.Body.String(), "hint") {
 		t.Error("it says what to type")

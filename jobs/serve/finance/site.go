@@ -38,9 +38,10 @@ type Options struct {
 	EndUsers func() (query.EndUsers, error)
 	// Posting is how journals are posted. nil: as its zero value says.
 	Posting func() posting.Settings
-	// Compare gives what holds other rules against the published file; it gives nil where none are named, and is nil where
+	// Compare gives what holds other rules, mark-ups or prices against the published file, in the order in which they are
+	// named on the pages, of each at most one; it gives nil where none are named, and is nil where
 	// nobody can name any.
-	Compare func() *Comparison
+	Compare func() []Comparison
 	// Operator is where the status page stands; "" is nowhere.
 	Operator string
 	Version  string
@@ -218,7 +219,7 @@ func (s *Site) answer(ctx context.Context, who *Who, path string, values url.Val
 	}
 	defer reader.Close()
 	p, err := s.page(ctx, reader, path, values)
-	if err == nil && p.name == "" && path != "sql" && path != "compare" { // what is kept
+	if _, compared := changeAt(path); err == nil && p.name == "" && path != "sql" && !compared { // what is kept
 		reader.Asked(path + "?" + values.Encode())
 	}
 	return p, err
@@ -252,11 +253,12 @@ func (s *Site) Watch(ctx context.Context, tick <-chan time.Time) {
 // page makes what a path is asked for.
 func (s *Site) page(ctx context.Context, reader *library.Reader, path string, values url.Values) (*page, error) {
 	name, format, file := strings.Cut(path, ".")
+	if of, ok := changeAt(path); ok {
+		return s.compared(ctx, reader, of, values)
+	}
 	switch {
 	case path == "":
 		return s.index(ctx, reader, values)
-	case path == "compare":
-		return s.compared(ctx, reader, values)
 	case path == "closed":
 		return s.closedMonth(ctx, reader, values)
 	case path == "questions":
@@ -302,8 +304,9 @@ func (s *Site) write(w http.ResponseWriter, who *Who, status int, p *page) {
 		if who.All {
 			d.Operator = s.opts.Operator
 		}
-		if s.comparing(who.All) != nil {
-			d.Nav = append(d.Nav, link{"Change of rules", Root + "compare", "", p.current == "compare"})
+		for _, c := range s.comparing(who.All) {
+			is := changes[c.Of]
+			d.Nav = append(d.Nav, link{"Change of " + is.these, Root + is.path, "", p.current == is.path})
 		}
 	}
 	if p.frame != nil {
