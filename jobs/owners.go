@@ -228,10 +228,11 @@ func lastMonths(ctx context.Context, lake *publish.Lake) (books *schemas.Books, 
 }
 
 // ownersAfter makes the files of owners after a run, where the config says so: those that aren't of what is published
-// now. came is what the run comes to without them. One that did what it was to do is done in part where they lack; to
-// one that didn't, they add nothing.
+// now. came is what the run comes to without them. One that did what it was to do is done in part where they lack,
+// whatever they lack by: a key that isn't set is no mistake of the run's. To one that didn't, they add nothing.
 func ownersAfter(ctx context.Context, cfg *config.Config, env Env, res *Result, came error) error {
-	due := cfg.Owners.After == config.AfterPublish || cfg.Owners.After == config.AfterClose && res.closed
+	publishes := res.Published || res.Command == config.KindExport || res.Command == config.KindLookback
+	due := cfg.Owners.After == config.AfterPublish && publishes || cfg.Owners.After == config.AfterClose && res.closed
 	if !due || context.Cause(ctx) != nil {
 		return came
 	}
@@ -245,9 +246,13 @@ func ownersAfter(ctx context.Context, cfg *config.Config, env Env, res *Result, 
 			env.Logger.Info("files of an owner", "owner", f.Name, "folder", f.Folder, "files", len(f.Files))
 		}
 	}
-	if err == nil || came == nil {
+	switch {
+	case err == nil, context.Cause(ctx) != nil:
 		return cmp.Or(came, err)
+	case came != nil:
+		env.Logger.Error("files of owners lack", "error", err)
+		return came
 	}
-	env.Logger.Error("files of owners lack", "error", err)
-	return came
+	return &config.Hint{Err: &OwnersError{errors.New(brief(err))},
+		Hint: "usagelake owners   (makes those that lack, or says what to do)"}
 }

@@ -195,7 +195,15 @@ func TestOwnersFilesFollowWhatIsPublished(t *testing.T) {
 		t.Errorf("one owner's mistake: %v %+v", err, made)
 	}
 
-	w.Cfg.Owners.Files[0].Group, w.Cfg.Owners.After = "", config.AfterClose
+	// Of a key that isn't set the run that did all else is done in part, and says which.
+	w.Cfg.Owners.Files[0].Group = ""
+	w.Cfg.EndUsers = config.EndUsers{HandedOut: config.UsersHashed, KeyEnv: "NO_USERS"}
+	if res, err := w.try(t.Context(), day); res.Status != schemas.StatusPartial || errors.Is(err, config.ErrUsage) ||
+		!strings.Contains(res.Error, "NO_USERS") {
+		t.Errorf("the key isn't set: %v, %+v", err, res.Run)
+	}
+
+	w.Cfg.EndUsers, w.Cfg.Owners.After = config.EndUsers{}, config.AfterClose
 	w.export(day)
 	if res := w.export(day); res.Owned != nil {
 		t.Errorf("an export makes what a close is to make: %+v", res.Owned)
