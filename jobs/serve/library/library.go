@@ -13,8 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
@@ -95,13 +93,11 @@ type edition struct {
 	info fs.FileInfo
 	lake *publish.Lake
 
-	flights singleflight.Group
-
 	mu      sync.Mutex
-	proved  map[string]proof // by the paths of files of closed months
-	waited  map[string]int   // by the name of what is being made, how many wait for it
-	wanted  []wanted         // what was asked for, the last first
-	before  []wanted         // what was of the file before
+	flights map[string]*flight // by the name of what is being made
+	proved  map[string]proof   // by the paths of files of closed months
+	wanted  []wanted           // what was asked for, the last first
+	before  []wanted           // what was of the file before
 	readers int
 	gone    bool // another is published
 	shelves map[string]*shelf
@@ -205,7 +201,7 @@ func (l *Library) edition() (*edition, error) {
 	if old == nil || old.path != lake.Database() || !os.SameFile(old.info, info) ||
 		!old.info.ModTime().Equal(info.ModTime()) || old.info.Size() != info.Size() {
 		l.now = &edition{path: lake.Database(), info: info, lake: lake, shelves: map[string]*shelf{},
-			pages: map[string]*list.Element{}, order: list.New(), proved: map[string]proof{}, waited: map[string]int{}}
+			pages: map[string]*list.Element{}, order: list.New(), proved: map[string]proof{}, flights: map[string]*flight{}}
 		if old != nil {
 			l.now.before = old.after()
 			old.mu.Lock()
@@ -277,56 +273,6 @@ func (l *Library) carved(ctx context.Context, r *Reader, scope query.Scope) (*pu
 		return nil, err
 	}
 	return made.(*publish.Lake), nil
-}
-
-// once has something made by one who asks for it, for all who ask meanwhile. It goes on if they go away: the next one
-// has it then. The limit is of the making; where no place is free in time it is ErrBusy.
-func (r *Reader) once(ctx context.Context, at Place, limit time.Duration, name string,
-	make func(context.Context) (any, error)) (any, error) {
-	e, places := r.of, r.lib.places[at]
-	e.hold() // whoever makes it reads, too
-	defer e.release()
-	if !r.ahead {
-		e.waits(name, 1)
-		places.tell() // it may be under way already, with nobody waiting
-		defer e.waits(name, -1)
-	}
-	done := e.flights.DoChan(name, func() (out any, err error) {
-		e.hold()
-		defer e.release()
-		defer schemas.Guard(&err)
-		ctx := context.WithoutCancel(ctx)
-		wait, stop := context.WithTimeoutCause(ctx, placeWait, ErrBusy)
-		defer stop()
-		if err := places.take(wait, func() bool { return e.isWaited(name) }); err != nil {
-			return nil, err
-		}
-		defer places.leave()
-		ctx, cancel := context.WithTimeout(ctx, limit)
-		defer cancel()
-		return make(ctx)
-	})
-	select {
-	case res := <-done:
-		return res.Val, res.Err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
-// waits counts who waits for what is being made.
-func (e *edition) waits(name string, n int) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.waited[name] += n; e.waited[name] == 0 {
-		delete(e.waited, name)
-	}
-}
-
-func (e *edition) isWaited(name string) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.waited[name] > 0
 }
 
 // notKept is the size of what is told once.
