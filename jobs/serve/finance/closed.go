@@ -295,10 +295,16 @@ func fileIs(name string) string {
 		return "debit and credit lines to post"
 	case strings.Contains(base, "journal"):
 		return "the journal as a ledger imports it"
+	case strings.HasPrefix(name, "focus") && strings.HasSuffix(name, ".metadata.json"):
+		return "what the columns of the FOCUS files are"
 	case strings.HasPrefix(name, "focus"):
 		return "FOCUS, for FinOps tools"
-	case strings.HasPrefix(name, "ledger/"):
+	case name == publish.LedgerFile:
 		return "what was charged, row by row"
+	case name == publish.LedgerFocus:
+		return "the charges of each record, which the FOCUS files were made of"
+	case name == publish.PrepaidFile:
+		return "what was topped up, drawn and expired of prepaid credit"
 	case strings.HasPrefix(name, "rules/"):
 		return "the allocation rules it was made by"
 	case name == "cost-centers.csv":

@@ -137,6 +137,9 @@ func everyFileOfAClosedMonth(t *testing.T, w *world, c publish.ClosedMonth) {
 			!strings.Contains(rec.Header().Get("Content-Disposition"), "attachment") {
 			t.Errorf("%s: %d", f.Path, rec.Code)
 		}
+		if !strings.HasPrefix(f.Path, "cost-centers/") && fileIs(f.Path) == "" {
+			t.Errorf("nothing says what %s is", f.Path)
+		}
 		address := strings.ReplaceAll(Root+closedFile(f.Path), "&", "&amp;")
 		if !strings.Contains(page, `href="`+address+`"`) {
 			t.Errorf("nothing leads to %s", f.Path)
@@ -144,6 +147,17 @@ func everyFileOfAClosedMonth(t *testing.T, w *world, c publish.ClosedMonth) {
 	}
 	if rec := w.get("", tokenAll); !strings.Contains(rec.Body.String(), `href="/finance/closed?period=2026-10"`) {
 		t.Error("nothing leads to the month")
+	}
+}
+
+// Files whose names begin alike are told apart.
+func TestWhatAFileOfAClosedMonthIs(t *testing.T) {
+	for name, want := range map[string]string{publish.LedgerFile: "charged, row by row", publish.LedgerFocus: "each record",
+		publish.PrepaidFile: "prepaid credit", "focus-1.2.parquet": "FinOps", "focus-1.2.metadata.json": "columns",
+		"journal.csv": "post", "EXTF_journal-2026-10-USD.csv": "imports", "nope": ""} {
+		if got := fileIs(name); !strings.Contains(got, want) || want == "" && got != "" {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
 	}
 }
 
