@@ -72,19 +72,19 @@ func (s *Site) closedMonth(ctx context.Context, reader *library.Reader, values u
 	if err != nil {
 		return nil, err
 	}
-	month, ok := months[0].Month, true
+	at := 0
 	if period != nil {
-		month, ok = period.Month()
+		at = slices.IndexFunc(months, func(c publish.ClosedMonth) bool {
+			month, ok := period.Month()
+			return ok && month == c.Month
+		})
 	}
-	if !ok {
+	if at < 0 {
 		return nil, none
 	}
-	of, err := h.Closing(month)
+	of, err := h.Closing(months[at])
 	if err != nil {
 		return nil, err
-	}
-	if of == nil {
-		return nil, none
 	}
 	c := closing{of}
 	name, err := a.one("file")
@@ -94,7 +94,7 @@ func (s *Site) closedMonth(ctx context.Context, reader *library.Reader, values u
 	if name != "" {
 		return c.file(ctx, h, name)
 	}
-	p := f.books.Period(month, month)
+	p := f.books.Period(c.Month, c.Month)
 	body, err := s.corrections(ctx, reader, p)
 	if err != nil {
 		return nil, err
