@@ -151,22 +151,12 @@ func (s *Site) corrections(ctx context.Context, reader *library.Reader, p schema
 			}
 		}
 		out := &corrected{tables: template.HTML(b.String())}
-		rows, err := snapshot.Query(ctx, fmt.Sprintf(`SELECT cost_center FROM chargeback_daily
-			WHERE billing_month = DATE '%[1]s' UNION SELECT cost_center FROM markup_monthly WHERE "month" = DATE '%[1]s'
-			ORDER BY 1`, p.First.First()))
-		if err != nil {
+		if out.centers, err = report.StatementsOf(ctx, snapshot, p.First); err != nil {
 			return nil, 0, err
 		}
 		size := b.Len()
-		for row, err := range rows.All(ctx) {
-			if err != nil {
-				return nil, 0, errors.Join(err, rows.Close())
-			}
-			out.centers = append(out.centers, row[0].Text)
-			size += len(row[0].Text)
-		}
-		if err := rows.Close(); err != nil {
-			return nil, 0, err
+		for _, center := range out.centers {
+			size += len(center)
 		}
 		out.completeness, err = report.CompletingOf(ctx, snapshot, report.Options{Period: &p}) // the file has his alone
 		return out, size, err
@@ -207,7 +197,7 @@ func (c closing) write(b *bytes.Buffer, p schemas.Period, months []publish.Close
 		Completeness report.Completeness
 		Chargeback   string
 		Others       []link
-	}{closing: c, Period: p, At: c.ClosedAt.UTC().Format("2006-01-02 15:04") + " UTC", Completeness: body.completeness,
+	}{closing: c, Period: p, At: words.MinuteUTC(c.ClosedAt), Completeness: body.completeness,
 		Chargeback: asked{}.address("chargeback", map[string][]string{"period": {p.Name()}})}
 	if c.By != nil {
 		d.Who = strings.TrimSuffix(c.By.User+" at "+c.By.Host, " at ")
