@@ -152,7 +152,7 @@ func everyFileOfAClosedMonth(t *testing.T, w *world, c publish.ClosedMonth) {
 
 // Files whose names begin alike are told apart.
 func TestWhatAFileOfAClosedMonthIs(t *testing.T) {
-	for name, want := range map[string]string{publish.LedgerFile: "charged, row by row", publish.LedgerFocus: "each record",
+	for name, want := range map[string]string{publish.LedgerFile: "row by row", publish.LedgerFocus: "each record",
 		publish.PrepaidFile: "prepaid credit", "focus-1.2.parquet": "FinOps", "focus-1.2.metadata.json": "columns",
 		"journal.csv": "post", "EXTF_journal-2026-10-USD.csv": "imports", "nope": ""} {
 		if got := fileIs(name); !strings.Contains(got, want) || want == "" && got != "" {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -187,8 +186,7 @@ func (e *edition) isProved(f Handed, info fs.FileInfo) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p, ok := e.proved[f.path]
-	return ok && p.sha256 == f.SHA256 && os.SameFile(p.info, info) && p.info.ModTime().Equal(info.ModTime()) &&
-		p.info.Size() == info.Size()
+	return ok && p.sha256 == f.SHA256 && durable.Unchanged(p.info, info)
 }
 
 // Months are those that are closed, the last first.

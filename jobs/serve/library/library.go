@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
@@ -198,8 +199,7 @@ func (l *Library) edition() (*edition, error) {
 		return nil, fmt.Errorf("%w: %w", ErrMoved, err)
 	}
 	old := l.now
-	if old == nil || old.path != lake.Database() || !os.SameFile(old.info, info) ||
-		!old.info.ModTime().Equal(info.ModTime()) || old.info.Size() != info.Size() {
+	if old == nil || old.path != lake.Database() || !durable.Unchanged(old.info, info) {
 		l.now = &edition{path: lake.Database(), info: info, lake: lake, shelves: map[string]*shelf{},
 			pages: map[string]*list.Element{}, order: list.New(), proved: map[string]proof{}, flights: map[string]*flight{}}
 		if old != nil {
