@@ -32,6 +32,9 @@ const (
 	LongWait     = 20 * time.Second
 	// placeWait is how long a place is waited for, before any of these begins.
 	placeWait = 20 * time.Second
+	// AnswerLimit is how long an answer may take, of three things at the most that are made at Making or Asking, one after
+	// the other, on the file of who asks.
+	AnswerLimit = LongWait + 3*(placeWait+MakeLimit)
 )
 
 // What keeps somebody from being answered now.
