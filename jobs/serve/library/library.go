@@ -294,11 +294,8 @@ func (r *Reader) Kept(ctx context.Context, at Place, name string,
 			return page, nil
 		}
 		page, size, err := make(ctx, r.Lake)
-		if err == nil {
-			if size != notKept {
-				size += len(key)
-			}
-			r.of.keep(&kept{key, page, size})
+		if err == nil && size != notKept {
+			r.of.keep(&kept{key, page, size + len(key)})
 		}
 		return page, err
 	})
@@ -324,7 +321,7 @@ func (e *edition) find(key string) (any, bool) {
 func (e *edition) keep(k *kept) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if _, ok := e.pages[k.key]; ok || k.size > keptBytes/4 || k.size < 0 {
+	if _, ok := e.pages[k.key]; ok || k.size > keptBytes/4 {
 		return
 	}
 	e.pages[k.key] = e.order.PushFront(k)
