@@ -33,7 +33,8 @@ stores: ## install the object stores and the catalog that tests start, pinned, i
 race: stores ## what has goroutines, under the race detector: the fetcher, the Portal, runs side by side, finance's page, the lake's writers
 	$(GO) test -race -timeout 45m -skip AtTheRealLimit ./extract/... ./transform ./jobs/alert ./jobs/calendar
 	$(GO) test -race -timeout 45m -run 'SideBySide|Stopped|RealConnections|Holds|TestTheConfigIs|TestARunThat|TestACheckThat' ./jobs ./jobs/schedule ./jobs/watch
-	$(GO) test -race -timeout 45m -run 'AtOnce|WaitsForNobody|WaitedFor|WhoMayLook|Session' ./jobs/serve/finance ./jobs/serve/library ./jobs/serve/assist
+	$(GO) test -race -timeout 45m ./jobs/serve/library
+	$(GO) test -race -timeout 45m -run 'AtOnce|WaitedFor|WhoMayLook|Session' ./jobs/serve/finance ./jobs/serve/assist
 	$(GO) test -race -timeout 45m -run 'Lock|Seal|Publish|Reader' ./load ./load/publish
 	$(GO) test -race -timeout 45m ./load/bucket ./load/catalog
 	$(GO) test -race -timeout 45m ./load/deliver -skip 'Growth|ManyFiles|Checkpoint|Rotted' -rapid.checks=5

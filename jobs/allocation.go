@@ -175,14 +175,8 @@ func monthsToCheck(ctx context.Context, lake *publish.Lake, month *schemas.Month
 const keyColumns = "account, token_id, user_id, custom_user_id, model, model_type, channel_id"
 
 func scanKey(row []query.Value) (schemas.AllocationKey, error) {
-	text := func(v query.Value) *string {
-		if v.Null {
-			return nil
-		}
-		return &v.Text
-	}
-	k := schemas.AllocationKey{Account: row[0].Text, TokenID: text(row[1]), UserID: text(row[2]),
-		CustomUserID: text(row[3]), Model: text(row[4]), ModelType: text(row[5])}
+	k := schemas.AllocationKey{Account: row[0].Text, TokenID: row[1].Optional(), UserID: row[2].Optional(),
+		CustomUserID: row[3].Optional(), Model: row[4].Optional(), ModelType: row[5].Optional()}
 	if !row[6].Null {
 		n, err := strconv.ParseInt(row[6].Text, 10, 64)
 		if err != nil {
@@ -395,11 +389,7 @@ func (t *trial) take(row []query.Value, costs map[string]*schemas.PoolCost,
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
 	}
-	currency := row[8].Text // "" of NULL
-	var code *string
-	if !row[8].Null {
-		code = &currency
-	}
+	code, currency := row[8].Optional(), row[8].Text // "" of NULL
 	a := t.rules.Assign(k, day)
 	s := t.sums[ruleVersion{a.RuleID, a.Version}]
 	if s == nil {
@@ -616,14 +606,8 @@ func Explain(ctx context.Context, cfg *config.Config, id string) ([]Explanation,
 		if err != nil {
 			return nil, err
 		}
-		optional := func(v query.Value) *string {
-			if v.Null {
-				return nil
-			}
-			return &v.Text
-		}
-		e := Explanation{Account: k.Account, ID: row[8].Text, Time: row[9].Text, Amount: optional(row[10]),
-			Currency: optional(row[11]),
+		e := Explanation{Account: k.Account, ID: row[8].Text, Time: row[9].Text, Amount: row[10].Optional(),
+			Currency: row[11].Optional(),
 			Published: PublishedOwner{row[12].Text, row[13].Text, row[14].Text, row[15].Text, row[16].Text, row[17].Text,
 				row[18].Text, row[19].Text},
 			Now: rules.Assign(k, day), Steps: rules.Explain(k, day)}

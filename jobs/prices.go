@@ -203,17 +203,14 @@ func (c lineCost) moved(to schemas.Money) *big.Rat {
 // have no common denominator that could be reckoned with.
 const fine = 36
 
-// tenTo is 10 to the n.
-func tenTo(n int64) *big.Int { return new(big.Int).Exp(big.NewInt(10), big.NewInt(n), nil) }
-
 // rounded is an exact amount with twelve decimals, half to even.
 func rounded(exact *big.Rat) schemas.Money {
 	return schemas.MoneyOf(halfEven(exact, schemas.DecimalScale))
 }
 
 // halfEven is an exact amount in units of so many decimals, half to even.
-func halfEven(exact *big.Rat, decimals int64) *big.Int {
-	num := new(big.Int).Mul(exact.Num(), tenTo(decimals))
+func halfEven(exact *big.Rat, decimals int) *big.Int {
+	num := new(big.Int).Mul(exact.Num(), schemas.Pow10(decimals))
 	quo, rest := new(big.Int).DivMod(num, exact.Denom(), new(big.Int)) // rest is not negative
 	if c := rest.Lsh(rest, 1).Cmp(exact.Denom()); c > 0 || c == 0 && quo.Bit(0) == 1 {
 		quo.Add(quo, big.NewInt(1))

@@ -193,12 +193,6 @@ func (p *pricing) charged(ctx context.Context, books *schemas.Books, m schemas.M
 		if err != nil {
 			return err
 		}
-		optional := func(v query.Value) *string {
-			if v.Null {
-				return nil
-			}
-			return &v.Text
-		}
 		if row[0].Text == "" {
 			var tokens *big.Int
 			var ok bool
@@ -211,7 +205,7 @@ func (p *pricing) charged(ctx context.Context, books *schemas.Books, m schemas.M
 			if !ok {
 				i, at[id] = len(c.direct), len(c.direct)
 				c.ofDirect = append(c.ofDirect, id)
-				c.direct = append(c.direct, schemas.DirectCost{Currency: optional(row[9]), Owner: schemas.Owner{
+				c.direct = append(c.direct, schemas.DirectCost{Currency: row[9].Optional(), Owner: schemas.Owner{
 					CostCenter: row[10].Text, Team: row[11].Text, Project: row[12].Text, Environment: row[13].Text,
 					GLCode: row[14].Text, Tags: row[15].Text}})
 			}
@@ -224,8 +218,8 @@ func (p *pricing) charged(ctx context.Context, books *schemas.Books, m schemas.M
 		book, err3 := schemas.ParseDate(row[4].Text)
 		c.ofPool = append(c.ofPool, id)
 		c.pools = append(c.pools, schemas.PoolCost{Pool: row[0].Text, RuleID: row[1].Text, Version: version, Date: date,
-			Book: book, Account: row[5].Text, Model: optional(row[6]), ModelType: optional(row[7]), RecordKind: row[8].Text,
-			Currency: optional(row[9]), Measures: schemas.Measures{Net: net}})
+			Book: book, Account: row[5].Text, Model: row[6].Optional(), ModelType: row[7].Optional(), RecordKind: row[8].Text,
+			Currency: row[9].Optional(), Measures: schemas.Measures{Net: net}})
 		return errors.Join(err1, err2, err3)
 	})
 	if err != nil {
@@ -248,11 +242,7 @@ func (p *pricing) reprice(ctx context.Context, m schemas.Month) (map[string]*sch
 		count(*), sum(quantity), sum(net_cost)
 		FROM focus_lines u WHERE usage_month = DATE '%[2]s' AND NOT closed GROUP BY ALL`, "u", m.First()),
 		func(row []query.Value) error {
-			u := usedLine{account: row[5].Text, line: row[16].Text, currency: row[9].Text}
-			if !row[6].Null {
-				model := row[6].Text
-				u.model = &model
-			}
+			u := usedLine{account: row[5].Text, model: row[6].Optional(), line: row[16].Text, currency: row[9].Text}
 			if u.line == "ext" {
 				u.line = row[17].Text + "/" + row[18].Text
 			}
@@ -287,7 +277,7 @@ func (p *pricing) reprice(ctx context.Context, m schemas.Month) (map[string]*sch
 		})
 	out := map[string]*schemas.Money{}
 	for id, sum := range moved {
-		v := rounded(new(big.Rat).SetFrac(sum, tenTo(fine)))
+		v := rounded(new(big.Rat).SetFrac(sum, schemas.Pow10(fine)))
 		out[id] = &v
 	}
 	return out, err
@@ -364,12 +354,7 @@ func usedLines(ctx context.Context, s *query.Snapshot) ([]usedLine, error) {
 	err := s.Each(ctx, `SELECT DISTINCT account, model, CASE line WHEN 'ext'
 		THEN coalesce(category, '') || '/' || coalesce(item, '') ELSE line END FROM unit_prices`,
 		func(row []query.Value) error {
-			u := usedLine{account: row[0].Text, line: row[2].Text}
-			if !row[1].Null {
-				model := row[1].Text
-				u.model = &model
-			}
-			out = append(out, u)
+			out = append(out, usedLine{account: row[0].Text, model: row[1].Optional(), line: row[2].Text})
 			return nil
 		})
 	return out, err

@@ -177,7 +177,7 @@ func TestPricesAreComparedBeforeTheyApply(t *testing.T) {
 		"model,line,price\n,input,1\n":                                     "prices.csv:2: no model: write its name",
 		"model,line,price\n*,inptu,1\n":                                    `prices.csv:2: line "inptu" is none of`,
 		"model,line,price\n*,input,-1\n":                                   "prices.csv:2: price: -1 is less than 0",
-		"model,line,price\n*,input,\n":                                     `prices.csv:2: `,
+		"model,line,price\n*,input,\n":                                     `prices.csv:2: "" is not an amount like`,
 		"model,line,price\n*,input,0.0000000000001\n":                      "at most 12 decimals",
 		"model,line,price,currency\n*,input,1,usd\n":                       `prices.csv:2: currency "usd" is not`,
 		"model,line,price\n*,input,1\n*,input,2\n":                         "3: * input has a price in prices.csv:2 already",

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"errors"
+	"maps"
 	"math/big"
 	"path/filepath"
 	"slices"
@@ -53,7 +54,7 @@ func TestMarkupsAreComparedBeforeTheyApply(t *testing.T) {
 	if err != nil || len(got.ByMonth) < 2 {
 		t.Fatalf("%+v %v", got, err)
 	}
-	if now := published(); len(now) != len(before) {
+	if now := published(); !maps.Equal(now, before) {
 		t.Error("to compare changed what is published")
 	}
 	r := w.Read()

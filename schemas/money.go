@@ -136,14 +136,14 @@ func (m Money) Split(weights []*big.Int) []Money {
 
 // Round is the amount to so many decimals, at most 12, rounded half away from zero.
 func (m Money) Round(places int) Money {
-	unit := pow10(DecimalScale - places)
+	unit := Pow10(DecimalScale - places)
 	q := roundQuo(m.held(), unit)
 	return money(q.Mul(q, unit), m.currency)
 }
 
 // Fixed is the amount with so many decimals, at most 12, rounded half away from zero: "-1234.50". Minus zero is zero.
 func (m Money) Fixed(places int) string {
-	return decimalText(roundQuo(m.held(), pow10(DecimalScale-places)), places)
+	return decimalText(roundQuo(m.held(), Pow10(DecimalScale-places)), places)
 }
 
 // Posted is the amount with the decimals of its currency's minor unit, as books have it: "1234.57".
@@ -223,7 +223,8 @@ func roundQuo(v, unit *big.Int) *big.Int {
 	return q
 }
 
-func pow10(n int) *big.Int { return new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(n)), nil) }
+// Pow10 is 10 to the n.
+func Pow10(n int) *big.Int { return new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(n)), nil) }
 
 // decimalText is v × 10^-places in digits.
 func decimalText(v *big.Int, places int) string {

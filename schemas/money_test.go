@@ -109,11 +109,11 @@ func TestRoundingIsHalfAwayFromZero(t *testing.T) {
 		m, places := genMoney(t, "m"), rapid.IntRange(0, DecimalScale).Draw(t, "places")
 		if rapid.Bool().Draw(t, "a tie") {
 			m = MoneyOf(new(big.Int).Quo(new(big.Int).Mul(big.NewInt(2*rapid.Int64Range(-50, 50).Draw(t, "n")+1),
-				pow10(DecimalScale-places)), big.NewInt(2)))
+				Pow10(DecimalScale-places)), big.NewInt(2)))
 		}
-		scaled := new(big.Rat).Mul(m.Rat(), new(big.Rat).SetInt(pow10(places)))
+		scaled := new(big.Rat).Mul(m.Rat(), new(big.Rat).SetInt(Pow10(places)))
 		up := new(big.Rat).Add(new(big.Rat).Abs(scaled), half) // floor(|x| + ½), with x's sign
-		want := new(big.Rat).SetFrac(new(big.Int).Quo(up.Num(), up.Denom()), pow10(places))
+		want := new(big.Rat).SetFrac(new(big.Int).Quo(up.Num(), up.Denom()), Pow10(places))
 		if m.Sign() < 0 {
 			want.Neg(want)
 		}

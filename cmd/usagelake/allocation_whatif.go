@@ -9,7 +9,7 @@ import (
 	"github.com/usagelake/usagelake/schemas/words"
 )
 
-// maxUnpriced is how many kinds of lines that stay as they are a table lists.
+// maxUnpriced is how many rows the table of lines without a price has at the most: a row is a kind of them.
 const maxUnpriced = 20
 
 // whatIf prints what a change in money would come to.

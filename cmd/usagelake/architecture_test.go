@@ -56,7 +56,7 @@ var may = map[string][]string{
 		"jobs/alert", "jobs/config"},
 	"jobs/watch": {"schemas", "schemas/words", "load", "load/deliver", "load/pack", "load/publish", "load/query", "jobs",
 		"jobs/config", "jobs/alert"},
-	"jobs/schedule": {"schemas", "load", "load/publish", "load/query", "jobs", "jobs/config"},
+	"jobs/schedule": {"schemas", "load", "load/durable", "load/publish", "load/query", "jobs", "jobs/config"},
 	"jobs/doctor": {"schemas", "load/durable", "schemas/words", "extract", "transform", "transform/allocate", "load",
 		"load/publish", "load/query",
 		"jobs",

@@ -319,7 +319,11 @@ func (a *app) oneReport(r report.Report) *cobra.Command {
 			if f.out == "" && !stdout {
 				f.out = r.Name + "-" + doc.Period + "." + format
 			}
-			if err := a.writeReport(lake, doc, format, f.out, table == ""); err != nil {
+			err = a.writeReport(lake, doc, format, f.out, table == "")
+			if large := (*report.TooLarge)(nil); errors.As(err, &large) {
+				err = fmt.Errorf("%w\nhint: ask for fewer dimensions, or take --format csv or parquet", err)
+			}
+			if err != nil {
 				return err
 			}
 			return f.whole(a, doc.Completeness)

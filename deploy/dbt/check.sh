@@ -28,9 +28,12 @@ dbt source freshness
 "$venv/bin/python" - "$USAGELAKE_DBT" <<'EOF'
 import duckdb, sys
 duckdb.connect(sys.argv[1]).execute("UPDATE main_marts.cost_by_month SET net_cost = net_cost + 0.000000000001 "
-  "WHERE rowid = (SELECT min(rowid) FROM main_marts.cost_by_month)")
+  "WHERE rowid = (SELECT min(rowid) FROM main_marts.cost_by_month WHERE net_cost IS NOT NULL)")
 EOF
-if dbt test --select charges_tie_to_usage >"$work/found"; then
+status=0
+dbt test --select charges_tie_to_usage >"$work/found" || status=$?
+# dbt ends with 1 for a test that can't be run, too: what it says tells one from the other.
+if ((status != 1)) || ! grep -qE 'FAIL [0-9]+ charges_tie_to_usage' "$work/found"; then
   cat "$work/found" >&2
   echo "check.sh: a changed digit isn't found" >&2
   exit 1

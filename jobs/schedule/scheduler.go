@@ -15,6 +15,7 @@ import (
 	"github.com/usagelake/usagelake/jobs"
 	"github.com/usagelake/usagelake/jobs/config"
 	"github.com/usagelake/usagelake/load"
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
@@ -618,7 +619,7 @@ func (s *Scheduler) configChanged() bool {
 	if err != nil || have == nil {
 		return err == nil // a file that is gone is no change yet: editors replace it
 	}
-	return !os.SameFile(info, have) || !info.ModTime().Equal(have.ModTime()) || info.Size() != have.Size()
+	return !durable.Unchanged(info, have)
 }
 
 // checker calls Options.Check, one call at a time, in the background. last and ask's sending side are Run's

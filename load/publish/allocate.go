@@ -335,7 +335,8 @@ func (a *allocation) newKeys(ctx context.Context) error {
 			fmt.Fprintf(&on, " AND k.%[1]s IS NOT DISTINCT FROM n.%[1]s", f)
 		}
 	}
-	// The answers are read whole before the first is written: one connection does both.
+	// The answers are read whole before the first is written: one connection does both. Which days' records are read says
+	// the condition: by the join alone those of all days would be, for the keys of a few.
 	rows, err := a.d.conn.QueryContext(ctx, `
 		WITH n AS (
 			SELECT DISTINCT u.account, `+strings.Join(columns, ", ")+`, s.valid_from, s.valid_to

@@ -177,7 +177,7 @@ func (l *Lake) signature(c ClosedMonth) error {
 // manifest, what was charged, and the rules. The caller holds this lake's lock.
 func (l *Lake) TakeClosed(c Closing) error {
 	dir := l.Path(load.StatementsDir, c.Month.String())
-	names := []string{ManifestName, LedgerFile, ledgerFocus}
+	names := []string{ManifestName, LedgerFile, LedgerFocus}
 	for _, f := range c.Rules.Files {
 		if !filepath.IsLocal(filepath.FromSlash(f.Path)) {
 			return fmt.Errorf("closed month %s: the manifest names the file %q, which lies elsewhere", c.Month, f.Path)

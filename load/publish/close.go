@@ -253,7 +253,7 @@ func (l *Lake) writeLedger(ctx context.Context, dir string, opts CloseOptions, m
 		return fmt.Errorf("write %s: %w", LedgerFile, err)
 	}
 	if err := l.writeFocus(ctx, d, opts, FocusLedger(dir)); err != nil {
-		return fmt.Errorf("write %s: %w", ledgerFocus, err)
+		return fmt.Errorf("write %s: %w", LedgerFocus, err)
 	}
 	if err := d.writePrepaid(ctx, dir, month, m); err != nil {
 		return fmt.Errorf("write %s: %w", PrepaidFile, err)

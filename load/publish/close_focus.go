@@ -10,7 +10,7 @@ import (
 )
 
 // FocusLedger is the ledger of the FOCUS rows of a month whose directory is dir.
-func FocusLedger(dir string) string { return filepath.Join(dir, filepath.FromSlash(ledgerFocus)) }
+func FocusLedger(dir string) string { return filepath.Join(dir, filepath.FromSlash(LedgerFocus)) }
 
 // focusBatch is how many records' FOCUS rows are made at once, but that a day isn't parted: what they take stays within
 // DuckDB's memory, where a whole month of many records would be spilled to disk.

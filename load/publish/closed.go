@@ -21,10 +21,10 @@ const (
 	// ManifestName is the manifest's.
 	ManifestName = "manifest.json"
 	reopenedDir  = "reopened" // below load.StatementsDir: what months were closed with that were opened again
-	// LedgerFile and ledgerFocus are the ledger of a closed month: what was charged in it, as rows of chargeback_daily and
+	// LedgerFile and LedgerFocus are the ledger of a closed month: what was charged in it, as rows of chargeback_daily and
 	// of focus_closed.
 	LedgerFile  = "ledger/chargeback.parquet"
-	ledgerFocus = "ledger/focus.parquet"
+	LedgerFocus = "ledger/focus.parquet"
 )
 
 // manifestFormat is the version of the manifest's layout.

@@ -166,7 +166,7 @@ var ledgers = []ledger{
 		true, "book_currency, book_cost", []later{
 			{"book_date", "usage_date AS book_date, strftime(billing_month, '%Y-%m') AS period"},
 			{"book_cost", "NULL::VARCHAR AS book_currency, NULL::DECIMAL(38,22) AS book_cost"}}},
-	{"focus_closed", "focus_live", "usage_month", ledgerFocus, focusColumns(false), focusColumns(true),
+	{"focus_closed", "focus_live", "usage_month", LedgerFocus, focusColumns(false), focusColumns(true),
 		false, "", []later{{"usage_month", "date_trunc('month', usage_date)::DATE AS usage_month"}}},
 }
 

@@ -158,14 +158,17 @@ func (f CSVForm) AppendNumber(to []byte, s string) []byte {
 	return to
 }
 
-// AppendTime appends a day or a time, 2026-11-01T10:00:00.25Z. Excel knows it without the letters.
+// AppendTime appends a day or a time, 2026-11-01T10:00:00.25Z. Excel knows it without the letters. What a column of
+// times has besides, a list of them for one, is a text as any other.
 func (f CSVForm) AppendTime(to []byte, s string) []byte {
-	if f.Excel == (Signs{}) {
+	if f.Excel == (Signs{}) || !csvTime.MatchString(s) {
 		return f.AppendText(to, s)
 	}
 	s = strings.Replace(strings.TrimSuffix(s, "Z"), "T", " ", 1)
 	return append(to, strings.Replace(s, ".", string(f.Excel.Decimal), 1)...)
 }
+
+var csvTime = regexp.MustCompile(`^[0-9]+-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?Z?)?$`)
 
 // guessed are the texts that a spreadsheet makes numbers, dates or times of, and some that it doesn't: 0042, 1-2, 1E5,
 // 3 PM, 10-Mar-26, .5, (5), $5, 5 €, TRUE. What they are made of is harmless within quotes.

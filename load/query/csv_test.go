@@ -42,6 +42,12 @@ func TestACSVForExcelHasTheSignsOfItsCountryAndTextAsText(t *testing.T) {
 			t.Errorf("%q is %s, want %s", text, got, want)
 		}
 	}
+	for time, want := range map[string]string{"2026-11-01T10:00:00": "2026-11-01 10:00:00",
+		`["2026-11-01","2026-11-02"]`: `"[""2026-11-01"",""2026-11-02""]"`, "=1": "'=1", "infinity": "infinity"} {
+		if got := string(german.AppendTime(nil, time)); got != want {
+			t.Errorf("%s is %s, want %s", time, got, want)
+		}
+	}
 	for number, want := range map[string]string{
 		"1.125": "1,1250", "1234567.8": "1234567,8", "1e-07": "1e-07", "1.5e+20": "1,5e+20", "0": "0",
 		"123456789012345": "123456789012345", "-1234567890123456": `"=""-1234567890123456"""`,

@@ -110,36 +110,22 @@ const closingRows = ", ROW_GROUP_SIZE 40960"
 
 // prepaid are the accounts that are prepaid.
 func (s *Snapshot) prepaid(ctx context.Context) (accounts []string, err error) {
-	rows, err := s.Query(ctx, "SELECT account FROM account_billing WHERE billing = 'prepaid' ORDER BY 1")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for row, err := range rows.All(ctx) {
-		if err != nil {
-			return nil, err
-		}
+	err = s.Each(ctx, "SELECT account FROM account_billing WHERE billing = 'prepaid' ORDER BY 1", func(row []Value) error {
 		accounts = append(accounts, row[0].Text)
-	}
-	return accounts, nil
+		return nil
+	})
+	return accounts, err
 }
 
 // missingHours is how many hours each account lacks of a month, if any, as x_MissingHours has it.
-func (s *Snapshot) missingHours(ctx context.Context, month schemas.Month) (hours map[string]string, err error) {
-	rows, err := s.Query(ctx, fmt.Sprintf(`SELECT account, (missing_seconds / 3600)::DECIMAL(18,12)
-		FROM completeness_monthly WHERE "month" = DATE '%s'`, month.First()))
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	hours = map[string]string{}
-	for row, err := range rows.All(ctx) {
-		if err != nil {
-			return nil, err
-		}
+func (s *Snapshot) missingHours(ctx context.Context, month schemas.Month) (map[string]string, error) {
+	hours := map[string]string{}
+	err := s.Each(ctx, fmt.Sprintf(`SELECT account, (missing_seconds / 3600)::DECIMAL(18,12)
+		FROM completeness_monthly WHERE "month" = DATE '%s'`, month.First()), func(row []Value) error {
 		if !row[1].Null {
 			hours[row[0].Text] = row[1].Text
 		}
-	}
-	return hours, nil
+		return nil
+	})
+	return hours, err
 }

@@ -91,6 +91,14 @@ type Value struct {
 	Bare bool
 }
 
+// Optional is the text; nil of NULL.
+func (v Value) Optional() *string {
+	if v.Null {
+		return nil
+	}
+	return &v.Text
+}
+
 // Run runs one statement that reads on the published file. It sees that file as it was when Run opened it, whatever is
 // published meanwhile. It can reach nothing but the file: no other file, no network. The answer is held by DuckDB,
 // which spills to disk what is beyond its memory limit.

@@ -114,10 +114,14 @@ func TestALongAnswerIsAWorkbookWithEveryRow(t *testing.T) {
 		}
 	}
 	want := fmt.Sprintf("'Answer'!$A$1:$B$%d", rows+1)
+	named := ""
 	for _, name := range f.GetDefinedName() {
-		if name.Name == "Table_rows" && name.RefersTo != want {
-			t.Errorf("the rows are %s", name.RefersTo)
+		if name.Name == "Table_rows" {
+			named = name.RefersTo
 		}
+	}
+	if named != want {
+		t.Errorf("the rows are %q, want %q", named, want)
 	}
 	dimension, err := f.GetSheetDimension("Answer")
 	width, err2 := f.GetColWidth("Answer", "B")

@@ -100,19 +100,19 @@ func WriteMonth(ctx context.Context, lake *publish.Lake, month schemas.Month, di
 // for all of them.
 func writeOwners(ctx context.Context, lake *publish.Lake, opts Options, dir string, out durable.Out,
 	progress func(done, total int), write func(path string, doc *Document)) error {
-	charged, err := answer(ctx, lake, fmt.Sprintf(
-		`SELECT cost_center FROM chargeback_daily WHERE billing_month = DATE '%[1]s'
-		UNION SELECT cost_center FROM markup_monthly WHERE "month" = DATE '%[1]s' ORDER BY 1`, opts.Period.First.First()))
+	s, err := query.OpenSnapshot(ctx, lake)
 	if err != nil {
 		return err
 	}
-	centers := make([]string, len(charged.Rows))
+	centers, err := StatementsOf(ctx, s, opts.Period.First)
+	if err = cmp.Or(err, s.Close()); err != nil {
+		return err
+	}
 	// Which file is whose: the letters of a name that a file's name can have may tell nobody.
 	index := bytes.NewBufferString("cost_center,files\n")
 	names := csv.NewWriter(index)
-	for i, row := range charged.Rows {
-		centers[i] = row[0].Text
-		_ = names.Write([]string{query.NoFormula(centers[i]), StatementPath(centers[i]) + ".*"})
+	for _, center := range centers {
+		_ = names.Write([]string{query.NoFormula(center), StatementPath(center) + ".*"})
 	}
 	names.Flush() // without an error: a buffer takes it
 	if err := out.Bytes(filepath.Join(dir, folder+".csv"), index.Bytes()); err != nil || len(centers) == 0 {
@@ -136,6 +136,18 @@ func writeOwners(ctx context.Context, lake *publish.Lake, opts Options, dir stri
 		progress(len(centers), len(centers))
 	}
 	return nil
+}
+
+// StatementsOf are the cost centres that have a statement of a month, by name: those that are charged in it or have a
+// mark-up of it.
+func StatementsOf(ctx context.Context, s *query.Snapshot, month schemas.Month) (centers []string, err error) {
+	err = s.Each(ctx, fmt.Sprintf(`SELECT cost_center FROM chargeback_daily WHERE billing_month = DATE '%[1]s'
+		UNION SELECT cost_center FROM markup_monthly WHERE "month" = DATE '%[1]s' ORDER BY 1`, month.First()),
+		func(row []query.Value) error {
+			centers = append(centers, row[0].Text)
+			return nil
+		})
+	return centers, err
 }
 
 // folder is where the statements of the cost centres stand, and folder.csv says whose is which.

@@ -358,8 +358,8 @@ var (
 func (b *book) table(name string, t *Table) error {
 	totals := t.Totals()
 	if 2+len(t.Rows)+len(totals) > maxSheetRows {
-		return fmt.Errorf("%s has %d rows, more than a sheet holds: ask for fewer dimensions, or for --format csv or parquet",
-			name, len(t.Rows))
+		return &TooLarge{fmt.Sprintf("%s rows in the table %s, and a sheet has %s with head and totals",
+			words.Count(len(t.Rows)), name, words.Count(maxSheetRows))}
 	}
 	s, err := b.sheet(name)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"regexp"
 	"slices"
 	"strings"
@@ -123,6 +124,34 @@ func openSheet(name string, content []byte, known func(column *string) error,
 		return openWorkbook(name, content, known, has)
 	}
 	return openText(name, content, known, has)
+}
+
+// opened is a sheet whose head is read, and what is wrong with that.
+type opened struct {
+	*sheet
+	errs  []error
+	named bool // the head names a column
+}
+
+// chooseHead reads the head of a table: of its first rows, each with the sheet that begins below it, the first that
+// names a column, and where none does the first of all. A row of one cell that names one but can't be the head alone is a
+// title, if a row below it names any. Without rows there is no sheet.
+func chooseHead(known func(column *string) error, has func(columns map[string]int) []error,
+	rows iter.Seq2[gridRow, *sheet]) (out opened) {
+	for row, s := range rows {
+		named := headOf(row, known)
+		if out.sheet != nil && !named {
+			continue
+		}
+		x := opened{s, s.takeHead(row, known, has), named}
+		if !out.named || len(x.errs) == 0 || !row.lone() {
+			out = x
+		}
+		if named && (len(x.errs) == 0 || !row.lone()) {
+			break
+		}
+	}
+	return out
 }
 
 // headOf says whether a row is the head: whether one of its cells is a column that is known.

@@ -29,41 +29,33 @@ func openText(name string, content []byte, known func(column *string) error,
 	if m := separatorLine.FindSubmatchIndex(content); m != nil {
 		begin, separator = m[1], content[m[2]]
 	}
-	// The head is the first line that names a column, and where none does the first that isn't empty. Above it there
-	// may be titles, whose separators are no matter.
-	var first *sheet // and what is wrong with its head, if that isn't the head
-	var errs []error
-	named := false
-	for at, seen := begin, 0; at < len(content) && seen < titles; {
-		line, _, _ := bytes.Cut(content[at:], []byte("\n"))
-		if len(bytes.Trim(line, "\r\t,; \"")) > 0 {
-			seen++
-			x := newText(name, content, at, separator)
-			row, err := x.read()
-			if first == nil && err != nil {
-				return nil, []error{err}
-			}
-			found := err == nil && headOf(row, known)
-			if found || first == nil {
-				s := &sheet{name: name, next: x.next}
-				wrong := s.takeHead(row, known, has)
-				if found && len(wrong) == 0 {
-					return s, nil
+	// Above the head there may be titles, whose separators are no matter.
+	var unread error // of the first line
+	x := chooseHead(known, has, func(yield func(gridRow, *sheet) bool) {
+		for at, seen := begin, 0; at < len(content) && seen < titles; {
+			line, _, _ := bytes.Cut(content[at:], []byte("\n"))
+			if len(bytes.Trim(line, "\r\t,; \"")) > 0 {
+				seen++
+				t := newText(name, content, at, separator)
+				row, err := t.read()
+				if err != nil && seen == 1 {
+					unread = err
+					return
 				}
-				if first == nil || found && (!named || !row.lone()) {
-					first, errs, named = s, wrong, found
+				if err == nil && !yield(row, &sheet{name: name, next: t.next}) {
+					return
 				}
 			}
-			if found && !row.lone() {
-				break
-			}
+			at += len(line) + 1
 		}
-		at += len(line) + 1
+	})
+	switch {
+	case x.sheet != nil:
+		return x.sheet, x.errs
+	case unread != nil:
+		return nil, []error{unread}
 	}
-	if first == nil {
-		return nil, []error{fmt.Errorf("%s:1: the file is empty: its first line names the columns", name)}
-	}
-	return first, errs
+	return nil, []error{fmt.Errorf("%s:1: the file is empty: its first line names the columns", name)}
 }
 
 // decoded is the text of a file in UTF-8, or in UTF-16 with a mark, without the mark.

@@ -51,48 +51,31 @@ func openWorkbook(name string, content []byte, known func(column *string) error,
 	if err != nil {
 		return nil, []error{fmt.Errorf("%s: %w", name, err)}
 	}
-	type opened struct {
-		*sheet
-		errs []error
-	}
 	var right, likely, all []opened
 	for _, p := range pages {
 		if len(p.rows) == 0 {
 			continue
 		}
-		headed := func(head int) opened {
-			rows := p.rows[head+1:]
-			s := &sheet{name: name, page: p.name, merged: p.merged, next: func() (gridRow, error) {
-				if len(rows) == 0 {
-					return gridRow{}, io.EOF
+		x := chooseHead(known, has, func(yield func(gridRow, *sheet) bool) {
+			for i, row := range p.rows[:min(titles, len(p.rows))] {
+				rows := p.rows[i+1:]
+				if !yield(row, &sheet{name: name, page: p.name, merged: p.merged, next: func() (gridRow, error) {
+					if len(rows) == 0 {
+						return gridRow{}, io.EOF
+					}
+					row := rows[0]
+					rows = rows[1:]
+					return row, nil
+				}}) {
+					return
 				}
-				row := rows[0]
-				rows = rows[1:]
-				return row, nil
-			}}
-			return opened{s, s.takeHead(p.rows[head], known, has)}
-		}
-		var x opened
-		found := false
-		for i := 0; i < min(titles, len(p.rows)); i++ {
-			if !headOf(p.rows[i], known) {
-				continue
 			}
-			if y := headed(i); !found || len(y.errs) == 0 || !p.rows[i].lone() {
-				x, found = y, true
-			}
-			if len(x.errs) == 0 || !p.rows[i].lone() {
-				break
-			}
-		}
-		if !found {
-			x = headed(0)
-		}
+		})
 		all = append(all, x)
-		if found {
+		if x.named {
 			likely = append(likely, x)
 		}
-		if found && len(x.errs) == 0 {
+		if x.named && len(x.errs) == 0 {
 			right = append(right, x)
 		}
 	}

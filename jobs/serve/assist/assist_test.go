@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -14,9 +15,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/jsonschema-go/jsonschema"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/usagelake/usagelake/jobs/serve/library"
@@ -423,18 +426,28 @@ func aMistakeSaysWhatToDo(t *testing.T, w *librarytest.World) {
 	}
 }
 
+// As many as are asked at once are given up: were they to run on, the next one would have no place before they end.
 func aQuestionThatIsGivenUpStops(t *testing.T, w *librarytest.World) {
 	ctx, cancel := context.WithCancel(t.Context())
 	c := connect(t, w, everything)
 	c.call("query", args{"sql": "SELECT 1"})
-	time.AfterFunc(200*time.Millisecond, cancel)
-	_, err := c.session.CallTool(ctx, &mcp.CallToolParams{Name: "query", Arguments: args{
-		"sql": "SELECT sum(a.range * b.range % 7) FROM range(10000000) a, range(10000000) b"}})
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("given up: %v", err)
+	ended := make(chan error)
+	for _, n := range []string{"7", "11"} {
+		go func() {
+			_, err := c.session.CallTool(ctx, &mcp.CallToolParams{Name: "query", Arguments: args{
+				"sql": "SELECT sum(a.range * b.range % " + n + ") FROM range(10000000) a, range(10000000) b"}})
+			ended <- err
+		}()
 	}
-	if got := c.rows("query", args{"sql": "SELECT 2 AS x"}); got[0][0] != 2.0 {
-		t.Errorf("afterwards: %v", got)
+	time.AfterFunc(200*time.Millisecond, cancel)
+	for range 2 {
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("given up: %v", err)
+		}
+	}
+	began := time.Now()
+	if got := c.rows("query", args{"sql": "SELECT 2 AS x"}); got[0][0] != 2.0 || time.Since(began) > library.SQLLimit/2 {
+		t.Errorf("afterwards: %v, after %s", got, time.Since(began))
 	}
 }
 
@@ -478,6 +491,49 @@ func TestAPublishIsSeenAtOnce(t *testing.T) {
 	if !strings.Contains(c.log.String(), w.Lake.Dir()) {
 		t.Error("the log doesn't say where")
 	}
+}
+
+// asking is a connection that one question comes by, and then the end.
+type asking struct {
+	mcp.Connection
+	asked bool
+}
+
+func (c *asking) Read(context.Context) (jsonrpc.Message, error) {
+	if c.asked {
+		return nil, io.EOF
+	}
+	c.asked = true
+	id, err := jsonrpc.MakeID("1")
+	return &jsonrpc.Request{ID: id, Method: "tools/call"}, err
+}
+
+func (c *asking) Write(context.Context, jsonrpc.Message) error { return nil }
+
+func (c *asking) Connect(context.Context) (mcp.Connection, error) { return c, nil }
+
+// An answer that waits for its places is written after the end of the input, too; one that never comes is given up.
+func TestASlowAnswerIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, takes := range []time.Duration{2 * library.MakeLimit, 2 * library.AnswerLimit} {
+			c, err := drained{&asking{}}.Connect(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := c.Read(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			answer := time.AfterFunc(takes, func() {
+				_ = c.Write(t.Context(), &jsonrpc.Response{ID: m.(*jsonrpc.Request).ID})
+			})
+			if _, err := c.Read(t.Context()); !errors.Is(err, io.EOF) || time.Since(began) != min(takes, library.AnswerLimit) {
+				t.Errorf("an answer after %s: the end after %s, %v", takes, time.Since(began), err)
+			}
+			answer.Stop()
+		}
+	})
 }
 
 // What is asked before the input ends is answered, and stdout has nothing but answers.

@@ -50,9 +50,9 @@ func (c *drainedConnection) Read(ctx context.Context) (jsonrpc.Message, error) {
 	return m, err
 }
 
-// drain waits until all is answered, but no longer than an answer may take.
+// drain waits until all is answered, but no longer than an answer may take: what a client took back isn't answered.
 func (c *drainedConnection) drain(ctx context.Context) {
-	longest := time.NewTimer(library.MakeLimit)
+	longest := time.NewTimer(library.AnswerLimit)
 	defer longest.Stop()
 	for {
 		c.mu.Lock()

@@ -1,6 +1,7 @@
 package assist
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -191,9 +192,10 @@ func (s *Server) askQuestion(ctx context.Context, r *library.Reader, in question
 			return nil, wrong("question %v has no period: leave it out", in.Question)
 		}
 		where = append(where, condition)
-		if a.Completeness, a.Incomplete, err = s.completing(ctx, r, *p); err != nil {
+		if a.Completeness, err = s.completing(ctx, r, *p); err != nil {
 			return nil, err
 		}
+		a.Incomplete = nil // of the whole file
 	}
 	for name, value := range in.Where {
 		if !o.has(name) {
@@ -246,17 +248,16 @@ func (o *object) order() string {
 }
 
 // completing says how complete a period is.
-func (s *Server) completing(ctx context.Context, r *library.Reader, p schemas.Period) (completeness, []completeness,
-	error) {
+func (s *Server) completing(ctx context.Context, r *library.Reader, p schemas.Period) (completeness, error) {
 	out, err := r.Kept(ctx, library.Making, "assist complete "+p.Name(), func(ctx context.Context, lake *publish.Lake) (
 		any, int, error) {
 		c, err := report.Completing(ctx, lake, p, query.Scope{}) // the file has the scope alone
 		return completenessOf(p.Name(), c), 0, err
 	})
 	if err != nil {
-		return completeness{}, nil, err
+		return completeness{}, err
 	}
-	return out.(completeness), nil, nil
+	return out.(completeness), nil
 }
 
 func completenessOf(period string, c report.Completeness) completeness {
@@ -279,15 +280,20 @@ func (s *Server) query(ctx context.Context, r *library.Reader, in queryInput) (*
 	return s.ask(ctx, r, f.answer(), f, "Answer", in.SQL, in.Limit)
 }
 
+// rowLimit checks how many rows of a table are asked for; where nothing is said, it sets how many are given.
+func rowLimit(limit *int) error {
+	if *limit < 0 || *limit > mostRows {
+		return wrong("limit %d: give 1 to %s rows; what has more is summed or narrowed", *limit, words.Count(mostRows))
+	}
+	*limit = cmp.Or(*limit, someRows)
+	return nil
+}
+
 // ask adds what a statement says to an answer. What it is about is said by the comments of the views that it names.
 func (s *Server) ask(ctx context.Context, r *library.Reader, a *answer, f *source, title, statement string, limit int) (
 	*answer, error) {
-	if limit < 0 || limit > mostRows {
-		return nil, wrong("limit %d: give 1 to %s rows; what has more is summed or narrowed in SQL", limit,
-			words.Count(mostRows))
-	}
-	if limit == 0 {
-		limit = someRows
+	if err := rowLimit(&limit); err != nil {
+		return nil, err
 	}
 	key := fmt.Sprintf("assist %d %s", limit, statement)
 	out, err := r.Kept(ctx, library.Asking, key, func(ctx context.Context, _ *publish.Lake) (any, int, error) {
@@ -436,11 +442,8 @@ func (s *Server) report(ctx context.Context, r *library.Reader, in reportInput) 
 	if i < 0 {
 		return nil, wrong("there is no report %s of what may be seen here: list_reports has those that there are", in.Name)
 	}
-	if in.Limit < 0 || in.Limit > mostRows {
-		return nil, wrong("limit %d: give 1 to %s rows", in.Limit, words.Count(mostRows))
-	}
-	if in.Limit == 0 {
-		in.Limit = someRows
+	if err := rowLimit(&in.Limit); err != nil {
+		return nil, err
 	}
 	f, err := sourceOf(ctx, r)
 	if err != nil {

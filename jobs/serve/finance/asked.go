@@ -16,6 +16,7 @@ import (
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
 	"github.com/usagelake/usagelake/schemas"
+	"github.com/usagelake/usagelake/schemas/words"
 )
 
 // asked is what an address asks for, beside its path. Its values are those of the address, but for the empty ones that
@@ -172,44 +173,41 @@ func frameOf(ctx context.Context, reader *library.Reader) (*frame, error) {
 		if out.books, err = s.Books(ctx); err != nil {
 			return nil, 0, err
 		}
-		each := func(sql string, do func(row []query.Value)) error {
-			rows, err := s.Query(ctx, sql)
-			if err != nil {
-				return err
+		err = s.Each(ctx, "SELECT published_at, complete_to FROM published", func(row []query.Value) (err error) {
+			if out.Published, err = minute(row[0]); err == nil {
+				out.CompleteTo, err = minute(row[1])
 			}
-			defer rows.Close()
-			for row, err := range rows.All(ctx) {
-				if err != nil {
-					return err
-				}
-				do(row)
-			}
-			return nil
+			return err
+		})
+		if err != nil {
+			return nil, 0, err
+		}
+		err = s.Each(ctx, "SELECT DISTINCT billing_month, period FROM chargeback_daily ORDER BY 1 DESC",
+			func(row []query.Value) error {
+				out.Periods = append(out.Periods, row[1].Text)
+				return nil
+			})
+		if err != nil {
+			return nil, 0, err
 		}
 		size := 0
-		err = each("SELECT published_at, complete_to FROM published", func(row []query.Value) {
-			out.Published, out.CompleteTo = minute(row[0].Text), minute(row[1].Text)
-		})
-		if err == nil {
-			err = each("SELECT DISTINCT billing_month, period FROM chargeback_daily ORDER BY 1 DESC", func(row []query.Value) {
-				out.Periods = append(out.Periods, row[1].Text)
-			})
-		}
 		for _, d := range query.ScopeDimensions {
 			c := choice{Key: d, Title: titles[d]}
-			if err == nil {
-				err = each(fmt.Sprintf(`SELECT DISTINCT %[1]s FROM chargeback_daily WHERE %[1]s IS NOT NULL
-					ORDER BY 1 LIMIT %[2]d`, d, mostChoices+1), func(row []query.Value) {
-					size += len(row[0].Text) + 16
-					c.Values = append(c.Values, row[0].Text)
-				})
+			err := s.Each(ctx, fmt.Sprintf(`SELECT DISTINCT %[1]s FROM chargeback_daily WHERE %[1]s IS NOT NULL
+				ORDER BY 1 LIMIT %[2]d`, d, mostChoices+1), func(row []query.Value) error {
+				size += len(row[0].Text) + 16
+				c.Values = append(c.Values, row[0].Text)
+				return nil
+			})
+			if err != nil {
+				return nil, 0, err
 			}
 			if c.More = len(c.Values) > mostChoices; c.More {
 				c.Values = c.Values[:mostChoices]
 			}
 			out.Choices = append(out.Choices, c)
 		}
-		return out, size, err
+		return out, size, nil
 	})
 	if err != nil {
 		return nil, err
@@ -220,13 +218,13 @@ func frameOf(ctx context.Context, reader *library.Reader) (*frame, error) {
 var titles = map[string]string{"account": "Account", "cost_center": "Cost centre", "team": "Team", "project": "Project",
 	"environment": "Environment", "model": "Model"}
 
-// minute is a time as people read it.
-func minute(text string) string {
-	t, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return ""
+// minute is an instant as people read it; "" if it is NULL.
+func minute(v query.Value) (string, error) {
+	if v.Null {
+		return "", nil
 	}
-	return t.UTC().Format("2006-01-02 15:04") + " UTC"
+	t, err := time.Parse(time.RFC3339, v.Text)
+	return words.MinuteUTC(t), err
 }
 
 // form is what a page's address says, to be changed by hand.

@@ -72,19 +72,19 @@ func (s *Site) closedMonth(ctx context.Context, reader *library.Reader, values u
 	if err != nil {
 		return nil, err
 	}
-	month, ok := months[0].Month, true
+	at := 0
 	if period != nil {
-		month, ok = period.Month()
+		at = slices.IndexFunc(months, func(c publish.ClosedMonth) bool {
+			month, ok := period.Month()
+			return ok && month == c.Month
+		})
 	}
-	if !ok {
+	if at < 0 {
 		return nil, none
 	}
-	of, err := h.Closing(month)
+	of, err := h.Closing(months[at])
 	if err != nil {
 		return nil, err
-	}
-	if of == nil {
-		return nil, none
 	}
 	c := closing{of}
 	name, err := a.one("file")
@@ -94,7 +94,7 @@ func (s *Site) closedMonth(ctx context.Context, reader *library.Reader, values u
 	if name != "" {
 		return c.file(ctx, h, name)
 	}
-	p := f.books.Period(month, month)
+	p := f.books.Period(c.Month, c.Month)
 	body, err := s.corrections(ctx, reader, p)
 	if err != nil {
 		return nil, err
@@ -151,22 +151,12 @@ func (s *Site) corrections(ctx context.Context, reader *library.Reader, p schema
 			}
 		}
 		out := &corrected{tables: template.HTML(b.String())}
-		rows, err := snapshot.Query(ctx, fmt.Sprintf(`SELECT cost_center FROM chargeback_daily
-			WHERE billing_month = DATE '%[1]s' UNION SELECT cost_center FROM markup_monthly WHERE "month" = DATE '%[1]s'
-			ORDER BY 1`, p.First.First()))
-		if err != nil {
+		if out.centers, err = report.StatementsOf(ctx, snapshot, p.First); err != nil {
 			return nil, 0, err
 		}
 		size := b.Len()
-		for row, err := range rows.All(ctx) {
-			if err != nil {
-				return nil, 0, errors.Join(err, rows.Close())
-			}
-			out.centers = append(out.centers, row[0].Text)
-			size += len(row[0].Text)
-		}
-		if err := rows.Close(); err != nil {
-			return nil, 0, err
+		for _, center := range out.centers {
+			size += len(center)
 		}
 		out.completeness, err = report.CompletingOf(ctx, snapshot, report.Options{Period: &p}) // the file has his alone
 		return out, size, err
@@ -207,7 +197,7 @@ func (c closing) write(b *bytes.Buffer, p schemas.Period, months []publish.Close
 		Completeness report.Completeness
 		Chargeback   string
 		Others       []link
-	}{closing: c, Period: p, At: c.ClosedAt.UTC().Format("2006-01-02 15:04") + " UTC", Completeness: body.completeness,
+	}{closing: c, Period: p, At: words.MinuteUTC(c.ClosedAt), Completeness: body.completeness,
 		Chargeback: asked{}.address("chargeback", map[string][]string{"period": {p.Name()}})}
 	if c.By != nil {
 		d.Who = strings.TrimSuffix(c.By.User+" at "+c.By.Host, " at ")
@@ -295,10 +285,16 @@ func fileIs(name string) string {
 		return "debit and credit lines to post"
 	case strings.Contains(base, "journal"):
 		return "the journal as a ledger imports it"
+	case strings.HasPrefix(name, "focus") && strings.HasSuffix(name, ".metadata.json"):
+		return "what the columns of the FOCUS files are"
 	case strings.HasPrefix(name, "focus"):
 		return "FOCUS, for FinOps tools"
-	case strings.HasPrefix(name, "ledger/"):
+	case name == publish.LedgerFile:
 		return "what was charged, row by row"
+	case name == publish.LedgerFocus:
+		return "the charges of each record, which the FOCUS files were made of"
+	case name == publish.PrepaidFile:
+		return "what was topped up, drawn and expired of prepaid credit"
 	case strings.HasPrefix(name, "rules/"):
 		return "the allocation rules it was made by"
 	case name == "cost-centers.csv":

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"html/template"
 	"net/http"
@@ -104,7 +105,11 @@ func (s *Site) records(ctx context.Context, reader *library.Reader, values url.V
 	}
 	all := "SELECT " + recordColumns + " FROM " + a.behind(*period) + " ORDER BY request_time, account, id, ordinal"
 	if format != "" {
-		return answerFile(ctx, reader, all, "records-"+period.Name(), format)
+		p, err := answerFile(ctx, reader, all, "records-"+period.Name(), format)
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = tooLong(library.SQLLimit)
+		}
+		return p, err
 	}
 	address := func(page int) string {
 		change := map[string][]string{"page": {strconv.Itoa(page)}}

@@ -384,8 +384,7 @@ func (s *Site) tell(w http.ResponseWriter, r *http.Request, who *Who, err error)
 			"Ask again in some moments."}
 		w.Header().Set("Retry-After", "10")
 	case errors.Is(err, context.DeadlineExceeded):
-		p = &problem{http.StatusServiceUnavailable, "That took too long",
-			fmt.Sprintf("It was stopped after %s.", library.MakeLimit), "Ask for less: a shorter period, or one owner."}
+		p = tooLong(library.MakeLimit)
 	case errors.Is(err, context.Canceled):
 		p = &problem{http.StatusServiceUnavailable, "That was stopped", "The question was given up.", "Ask it again."}
 	default:
@@ -397,6 +396,11 @@ func (s *Site) tell(w http.ResponseWriter, r *http.Request, who *Who, err error)
 	}
 	d.Title, d.Problem = p.Title, p
 	s.render(w, p.Status, d)
+}
+
+func tooLong(limit time.Duration) *problem {
+	return &problem{http.StatusServiceUnavailable, "That took too long", fmt.Sprintf("It was stopped after %s.", limit),
+		"Ask for less: a shorter period, or one owner."}
 }
 
 // sentence has a message begin and end as a sentence; the key of an address stays what it is.

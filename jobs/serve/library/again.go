@@ -27,9 +27,6 @@ func (w wanted) same(o wanted) bool { return w.name == o.name && w.address == o.
 
 // Asked notes that an address was asked for, so that it is made anew after the next publish.
 func (r *Reader) Asked(address string) {
-	if r.ahead {
-		return
-	}
 	w := wanted{Sight{r.SeesAll(), r.Scope}, r.scope, address, 0}
 	r.of.mu.Lock()
 	defer r.of.mu.Unlock()

@@ -82,7 +82,7 @@ func TestWhoWaitsComesFirst(t *testing.T) {
 func TestALimitIsOfTheMaking(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := New(nil, nil)
-		r := &Reader{lib: l, of: &edition{waited: map[string]int{}}}
+		r := &Reader{lib: l, of: &edition{flights: map[string]*flight{}}}
 		statement := func(name string, takes time.Duration) <-chan error {
 			ended := make(chan error, 1)
 			go func() {
@@ -122,6 +122,74 @@ func TestALimitIsOfTheMaking(t *testing.T) {
 			t.Errorf("without a place: %v", err)
 		}
 		time.Sleep(time.Hour)
+	})
+}
+
+// A statement that everybody gave up stops, and its place is free; who comes then has it made anew, and doesn't get the
+// end of the other. What is kept for the next one goes on.
+func TestWhoGivesUpWaitsForNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(nil, nil)
+		r := &Reader{lib: l, of: &edition{flights: map[string]*flight{}}}
+		var running atomic.Int32
+		ask := func(at Place, name string, takes time.Duration) (<-chan string, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan string, 1)
+			go func() {
+				out, err := r.Made(ctx, at, name, func(ctx context.Context) (any, error) {
+					running.Add(1)
+					defer running.Add(-1)
+					select {
+					case <-time.After(takes):
+						return "made", nil
+					case <-ctx.Done():
+						time.Sleep(time.Second) // what is stopped takes its time
+						return nil, context.Cause(ctx)
+					}
+				})
+				ended <- fmt.Sprintf("%v %v", out, err)
+			}()
+			synctest.Wait()
+			return ended, cancel
+		}
+		run := func(want int32) {
+			t.Helper()
+			if synctest.Wait(); running.Load() != want {
+				t.Fatalf("%d run, want %d", running.Load(), want)
+			}
+		}
+		_, one := ask(Asking, "a", 10*time.Second)
+		_, other := ask(Asking, "a", 10*time.Second)
+		_, third := ask(Asking, "b", 10*time.Second)
+		_, queued := ask(Asking, "c", 10*time.Second)
+		queued() // it never had a place
+		one()
+		time.Sleep(2 * time.Second)
+		run(2)
+		other()
+		run(2) // it is ending, and has the place until it did
+		next, cancel := ask(Asking, "a", 3*time.Second)
+		defer cancel()
+		time.Sleep(2 * time.Second)
+		third()
+		time.Sleep(time.Second)
+		run(1)
+		began := time.Now()
+		if got := <-next; got != "made <nil>" || time.Since(began) > time.Second {
+			t.Errorf("who comes as it ends: %s, after %s more", got, time.Since(began))
+		}
+		run(0)
+		_, cancel = ask(Making, "page", 10*time.Second)
+		cancel()
+		time.Sleep(9 * time.Second)
+		next, cancel = ask(Making, "page", time.Hour)
+		defer cancel()
+		if got := <-next; got != "made <nil>" {
+			t.Errorf("a page: %s", got)
+		}
+		if len(r.of.flights) > 0 || r.of.readers != 0 {
+			t.Errorf("%d flights are left, %d readers", len(r.of.flights), r.of.readers)
+		}
 	})
 }
 

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,7 +18,6 @@ import (
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/load/report"
-	"github.com/usagelake/usagelake/schemas"
 )
 
 // ErrChanged says that a file of a closed month isn't what the month was closed with.
@@ -64,15 +62,9 @@ type Handed struct {
 	Center string // the cost centre whose package it is; "" else
 }
 
-// Closing is that of a month; nil if it isn't closed. The files are those that its manifest names, and packages that
-// were made of this very manifest.
-func (h Handout) Closing(month schemas.Month) (*Closing, error) {
-	closed, err := h.lake.Closed()
-	i := slices.IndexFunc(closed, func(c publish.ClosedMonth) bool { return c.Month == month })
-	if err != nil || i < 0 || !h.Any() {
-		return nil, err
-	}
-	c := closed[i]
+// Closing is that of one of Months. The files are those that its manifest names, and packages that were made of this
+// very manifest.
+func (h Handout) Closing(c publish.ClosedMonth) (*Closing, error) {
 	out := &Closing{ClosedMonth: c}
 	if !h.all {
 		out.ClosedMonth = publish.ClosedMonth{Manifest: publish.Manifest{Month: c.Month, ClosedAt: c.ClosedAt,
@@ -99,7 +91,7 @@ func (h Handout) Closing(month schemas.Month) (*Closing, error) {
 			}
 		}
 	}
-	packages, err := pack.Read(h.lake, month)
+	packages, err := pack.Read(h.lake, c.Month)
 	if err != nil || packages == nil || packages.Closed != c.Digest {
 		return out, err
 	}
@@ -194,8 +186,7 @@ func (e *edition) isProved(f Handed, info fs.FileInfo) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p, ok := e.proved[f.path]
-	return ok && p.sha256 == f.SHA256 && os.SameFile(p.info, info) && p.info.ModTime().Equal(info.ModTime()) &&
-		p.info.Size() == info.Size()
+	return ok && p.sha256 == f.SHA256 && durable.Unchanged(p.info, info)
 }
 
 // Months are those that are closed, the last first.

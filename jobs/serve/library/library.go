@@ -13,8 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
+	"github.com/usagelake/usagelake/load/durable"
 	"github.com/usagelake/usagelake/load/publish"
 	"github.com/usagelake/usagelake/load/query"
 	"github.com/usagelake/usagelake/schemas"
@@ -33,6 +32,9 @@ const (
 	LongWait     = 20 * time.Second
 	// placeWait is how long a place is waited for, before any of these begins.
 	placeWait = 20 * time.Second
+	// AnswerLimit is how long an answer may take, of three things at the most that are made at Making or Asking, one after
+	// the other, on the file of who asks.
+	AnswerLimit = LongWait + 3*(placeWait+MakeLimit)
 )
 
 // What keeps somebody from being answered now.
@@ -99,13 +101,11 @@ type edition struct {
 	info fs.FileInfo
 	lake *publish.Lake
 
-	flights singleflight.Group
-
 	mu      sync.Mutex
-	proved  map[string]proof // by the paths of files of closed months
-	waited  map[string]int   // by the name of what is being made, how many wait for it
-	wanted  []wanted         // what was asked for, the last first
-	before  []wanted         // what was of the file before
+	flights map[string]*flight // by the name of what is being made
+	proved  map[string]proof   // by the paths of files of closed months
+	wanted  []wanted           // what was asked for, the last first
+	before  []wanted           // what was of the file before
 	readers int
 	gone    bool // another is published
 	shelves map[string]*shelf
@@ -206,10 +206,9 @@ func (l *Library) edition() (*edition, error) {
 		return nil, fmt.Errorf("%w: %w", ErrMoved, err)
 	}
 	old := l.now
-	if old == nil || old.path != lake.Database() || !os.SameFile(old.info, info) ||
-		!old.info.ModTime().Equal(info.ModTime()) || old.info.Size() != info.Size() {
+	if old == nil || old.path != lake.Database() || !durable.Unchanged(old.info, info) {
 		l.now = &edition{path: lake.Database(), info: info, lake: lake, shelves: map[string]*shelf{},
-			pages: map[string]*list.Element{}, order: list.New(), proved: map[string]proof{}, waited: map[string]int{}}
+			pages: map[string]*list.Element{}, order: list.New(), proved: map[string]proof{}, flights: map[string]*flight{}}
 		if old != nil {
 			l.now.before = old.after()
 			old.mu.Lock()
@@ -287,56 +286,6 @@ func (l *Library) carved(ctx context.Context, r *Reader, scope query.Scope) (*pu
 	return made.(*publish.Lake), nil
 }
 
-// once has something made by one who asks for it, for all who ask meanwhile. It goes on if they go away: the next one
-// has it then. The limit is of the making; where no place is free in time it is ErrBusy.
-func (r *Reader) once(ctx context.Context, at Place, limit time.Duration, name string,
-	make func(context.Context) (any, error)) (any, error) {
-	e, places := r.of, r.lib.places[at]
-	e.hold() // whoever makes it reads, too
-	defer e.release()
-	if !r.ahead {
-		e.waits(name, 1)
-		places.tell() // it may be under way already, with nobody waiting
-		defer e.waits(name, -1)
-	}
-	done := e.flights.DoChan(name, func() (out any, err error) {
-		e.hold()
-		defer e.release()
-		defer schemas.Guard(&err)
-		ctx := context.WithoutCancel(ctx)
-		wait, stop := context.WithTimeoutCause(ctx, placeWait, ErrBusy)
-		defer stop()
-		if err := places.take(wait, func() bool { return e.isWaited(name) }); err != nil {
-			return nil, err
-		}
-		defer places.leave()
-		ctx, cancel := context.WithTimeout(ctx, limit)
-		defer cancel()
-		return make(ctx)
-	})
-	select {
-	case res := <-done:
-		return res.Val, res.Err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
-// waits counts who waits for what is being made.
-func (e *edition) waits(name string, n int) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.waited[name] += n; e.waited[name] == 0 {
-		delete(e.waited, name)
-	}
-}
-
-func (e *edition) isWaited(name string) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.waited[name] > 0
-}
-
 // notKept is the size of what is told once.
 const notKept = -1
 
@@ -353,11 +302,8 @@ func (r *Reader) Kept(ctx context.Context, at Place, name string,
 			return page, nil
 		}
 		page, size, err := make(ctx, r.Lake)
-		if err == nil {
-			if size != notKept {
-				size += len(key)
-			}
-			r.of.keep(&kept{key, page, size})
+		if err == nil && size != notKept {
+			r.of.keep(&kept{key, page, size + len(key)})
 		}
 		return page, err
 	})
@@ -383,7 +329,7 @@ func (e *edition) find(key string) (any, bool) {
 func (e *edition) keep(k *kept) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if _, ok := e.pages[k.key]; ok || k.size > keptBytes/4 || k.size < 0 {
+	if _, ok := e.pages[k.key]; ok || k.size > keptBytes/4 {
 		return
 	}
 	e.pages[k.key] = e.order.PushFront(k)

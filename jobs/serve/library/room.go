@@ -26,6 +26,9 @@ func (r *room) take(ctx context.Context, waited func() bool) error {
 	defer r.mu.Unlock()
 	defer r.forget(me)
 	for {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
 		now := waited()
 		if now && !slices.Contains(r.queue, me) {
 			r.queue = append(r.queue, me)
@@ -43,9 +46,6 @@ func (r *room) take(ctx context.Context, waited func() bool) error {
 		case <-ctx.Done():
 		}
 		r.mu.Lock()
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
 	}
 }
 
