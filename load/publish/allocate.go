@@ -31,13 +31,14 @@ func (p *publisher) allocate(ctx context.Context, d *Database, days []schemas.Pa
 func (p *publisher) allocateDays(ctx context.Context, d *Database, days []schemas.Partition, all bool) error {
 	a := &allocation{publisher: p, d: d, ids: map[allocated]int64{}}
 	var err error
+	p.drawnTo = nil
 	if all {
 		// The rules or the file are new.
 		err = a.reset(ctx)
-	} else {
+	} else if err = a.known(ctx); err == nil {
 		// The digest of finance is the file's, so rules, closed months and the fields that are looked at are the same, and
-		// what was answered before still holds.
-		err = a.known(ctx)
+		// what was answered before still holds. So are top-ups, and the orders in which they are drawn on.
+		p.drawnTo, err = d.completeBefore(ctx)
 	}
 	if err != nil {
 		return err
