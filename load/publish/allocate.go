@@ -483,10 +483,11 @@ func (a *allocation) shares(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("month %s: %w", month, err)
 		}
+		period := a.finance.Books.Name(month)
 		err = a.d.fill(Catalog, "shared_cost_shares", func(add func(...driver.Value) error) error {
 			for _, s := range shares {
 				o := s.Owner
-				err := add(s.Date.Start(), s.Book.Start(), a.finance.Books.Name(month), s.Account, s.Pool,
+				err := add(s.Date.Start(), s.Book.Start(), period, s.Account, s.Pool,
 					nullable(s.RuleID), nullable(int32(s.Version)), s.Method, s.Basis,
 					duckdb.Decimal{Width: schemas.DecimalPrecision, Scale: schemas.DecimalScale, Value: big.NewInt(int64(s.Ratio))},
 					nullable(o.CostCenter), nullable(o.Team), nullable(o.Project), nullable(o.Environment), nullable(o.GLCode),
@@ -617,7 +618,7 @@ func (a *allocation) charge(ctx context.Context) error {
 	if err := a.fillRates(ctx); err != nil {
 		return fmt.Errorf("rates: %w", err)
 	}
-	return converted(a.d.Exec(ctx, schemas.SQLChargeback()))
+	return converted(a.d.Exec(ctx, a.layout().Chargeback()))
 }
 
 // check compares what is charged with what was used. All days are compared, and not only those that were derived now:

@@ -538,8 +538,8 @@ func TestAnAccountMayBecomePrepaidAfterACloses(t *testing.T) {
 	}
 }
 
-// Whatever changes, the ledger that is brought up to date is the one that is made anew: records that come late or come to
-// nothing, top-ups before and after, coupons that expire, another order, a month that is closed.
+// Whatever changes, the ledger that is brought up to date is the one that is made anew: records that come late or come
+// to nothing, top-ups before and after, coupons that expire, another order, a month that is closed.
 func TestTheLedgerThatIsBroughtUpToDateIsTheOneMadeAnew(t *testing.T) {
 	few(t, 2)
 	calendars := someBooks(t)
