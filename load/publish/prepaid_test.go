@@ -544,7 +544,7 @@ func TestTheLedgerThatIsBroughtUpToDateIsTheOneMadeAnew(t *testing.T) {
 	few(t, 2)
 	calendars := someBooks(t)
 	rapid.Check(t, func(rt *rapid.T) {
-		f := prepaidFinance(schemas.DrawFIFO, topUp("2026-09-15 paid 20"))
+		f := prepaidFinance(schemas.DrawFIFO, topUp("2026-09-15 paid 20"), topUp("2026-10-13 paid 20"))
 		f.Books = calendars[rapid.SampledFrom(sortedNames(calendars)).Draw(rt, "books")]
 		day := rapid.IntRange(0, 20)
 		on := func(n int) schemas.Date { return schemastest.Date("2026-09-22") + schemas.Date(n) }
@@ -586,6 +586,8 @@ func TestTheLedgerThatIsBroughtUpToDateIsTheOneMadeAnew(t *testing.T) {
 				rt.Fatal("the file was built from nothing")
 			}
 		}
+		w.spend(on(24).String(), "3") // and the top-up of some days before begins to pay
+		w.publish(PublishOptions{Finance: f})
 		const all = "FROM prepaid_ledger ORDER BY ALL"
 		was := strings.Join(w.Ask(all), "\n")
 		w.tie(rt)
