@@ -176,11 +176,6 @@ func (l SQLLayout) ScopedViews() []SQLView {
 	return out
 }
 
-// SQLChargeback charges in chargeback_daily what was spent in the open months of the temporary table stale_months
-// (billing_month), and leaves a temporary view, chargeback_live, of what would be charged in every month if none was
-// closed. It is several statements.
-func SQLChargeback() string { return sqlChargeback }
-
 // SQLUsageColumns lists the columns of usage as they are read from a day file of a SchemaVersion: a column that the
 // file doesn't have yet has the value it stands for.
 func SQLUsageColumns(schema int) string {

@@ -239,6 +239,11 @@ func (l SQLLayout) Rollups() string { return l.tablesOnly(sqlRollups) }
 // allocated_usage has for the days in the temporary table summed_days (account, usage_date). It is several statements.
 func (l SQLLayout) AllocatedSums() string { return l.tablesOnly(sqlAllocatedSums) }
 
+// Chargeback charges in chargeback_daily what was spent in the open months of the temporary table stale_months
+// (billing_month), and leaves a temporary view, chargeback_live, of what would be charged in every month if none was
+// closed. It is several statements.
+func (l SQLLayout) Chargeback() string { return l.lookedUp(sqlChargeback, "") }
+
 // tablesOnly leaves out what fills a table that is a view.
 func (l SQLLayout) tablesOnly(file string) string {
 	var b strings.Builder

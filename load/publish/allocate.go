@@ -31,13 +31,14 @@ func (p *publisher) allocate(ctx context.Context, d *Database, days []schemas.Pa
 func (p *publisher) allocateDays(ctx context.Context, d *Database, days []schemas.Partition, all bool) error {
 	a := &allocation{publisher: p, d: d, ids: map[allocated]int64{}}
 	var err error
+	p.drawnTo = nil
 	if all {
 		// The rules or the file are new.
 		err = a.reset(ctx)
-	} else {
+	} else if err = a.known(ctx); err == nil {
 		// The digest of finance is the file's, so rules, closed months and the fields that are looked at are the same, and
-		// what was answered before still holds.
-		err = a.known(ctx)
+		// what was answered before still holds. So are top-ups, and the orders in which they are drawn on.
+		p.drawnTo, err = d.completeBefore(ctx)
 	}
 	if err != nil {
 		return err
@@ -483,10 +484,11 @@ func (a *allocation) shares(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("month %s: %w", month, err)
 		}
+		period := a.finance.Books.Name(month)
 		err = a.d.fill(Catalog, "shared_cost_shares", func(add func(...driver.Value) error) error {
 			for _, s := range shares {
 				o := s.Owner
-				err := add(s.Date.Start(), s.Book.Start(), a.finance.Books.Name(month), s.Account, s.Pool,
+				err := add(s.Date.Start(), s.Book.Start(), period, s.Account, s.Pool,
 					nullable(s.RuleID), nullable(int32(s.Version)), s.Method, s.Basis,
 					duckdb.Decimal{Width: schemas.DecimalPrecision, Scale: schemas.DecimalScale, Value: big.NewInt(int64(s.Ratio))},
 					nullable(o.CostCenter), nullable(o.Team), nullable(o.Project), nullable(o.Environment), nullable(o.GLCode),
@@ -617,7 +619,7 @@ func (a *allocation) charge(ctx context.Context) error {
 	if err := a.fillRates(ctx); err != nil {
 		return fmt.Errorf("rates: %w", err)
 	}
-	return converted(a.d.Exec(ctx, schemas.SQLChargeback()))
+	return converted(a.d.Exec(ctx, a.layout().Chargeback()))
 }
 
 // check compares what is charged with what was used. All days are compared, and not only those that were derived now:

@@ -37,7 +37,7 @@ type prepaid struct {
 }
 
 // replacePrepaid brings the ledger of prepaid credit up to date: what closed months have of it stays as it is, and what
-// follows is reckoned anew from the top-ups and from what is charged by day. Only rows that differ are written.
+// follows is reckoned from the top-ups and from what is charged by day. Only rows that differ are written.
 func (p *publisher) replacePrepaid(ctx context.Context, d *Database) error {
 	if err := p.replaceLedger(ctx, d); err != nil {
 		return fmt.Errorf("prepaid credit: %w", err)
@@ -46,12 +46,10 @@ func (p *publisher) replacePrepaid(ctx context.Context, d *Database) error {
 }
 
 func (p *publisher) replaceLedger(ctx context.Context, d *Database) error {
-	err := d.Exec(ctx, "DELETE FROM account_billing", "CREATE OR REPLACE TEMP TABLE prepaid_now AS FROM "+Catalog+
-		".prepaid_ledger LIMIT 0")
+	err := d.Exec(ctx, "DELETE FROM account_billing")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = d.Exec(context.WithoutCancel(ctx), "DROP TABLE IF EXISTS temp.prepaid_now") }()
 	err = d.fill(Catalog, "account_billing", func(add func(...driver.Value) error) error {
 		for _, b := range p.finance.Billing {
 			if err := add(b.Account, b.Billing, nullable(b.Draw), b.TopUpsGiven); err != nil {
@@ -63,6 +61,85 @@ func (p *publisher) replaceLedger(ctx context.Context, d *Database) error {
 	if err != nil {
 		return err
 	}
+	prepaid := slices.ContainsFunc(p.finance.Billing, func(b schemas.Billing) bool {
+		return b.Billing == schemas.Prepaid
+	})
+	from, stale := openStart, "true"
+	if p.drawnTo != nil {
+		if !prepaid {
+			return nil
+		}
+		first, err := d.firstDraw(ctx, *p.drawnTo)
+		if err != nil || first == nil {
+			return err
+		}
+		from, stale = *first, fmt.Sprintf("x.closed_in IS NULL AND x.book_date >= DATE '%s'", first)
+	}
+	err = d.Exec(ctx, "CREATE OR REPLACE TEMP TABLE prepaid_now AS FROM "+Catalog+".prepaid_ledger LIMIT 0")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = d.Exec(context.WithoutCancel(ctx), "DROP TABLE IF EXISTS temp.prepaid_now") }()
+	if p.drawnTo == nil {
+		if err := p.readClosed(ctx, d); err != nil {
+			return err
+		}
+	}
+	if prepaid {
+		if err := p.draw(ctx, d, from); err != nil {
+			return err
+		}
+	}
+	// By a join and not by NOT EXISTS, which takes several times as long to compare whole rows.
+	const differ = " FROM %[1]s x ANTI JOIN %[2]s y ON x.account = y.account AND x.book_date = y.book_date " +
+		"AND x.line = y.line AND x IS NOT DISTINCT FROM y WHERE %[3]s"
+	const now, before = "temp.prepaid_now", Catalog + ".prepaid_ledger"
+	err = d.Exec(ctx,
+		fmt.Sprintf("DELETE FROM "+before+" WHERE rowid IN (SELECT x.rowid"+differ+")", before, now, stale),
+		fmt.Sprintf("INSERT INTO "+before+" SELECT x.*"+differ+" ORDER BY ALL", now, before, stale))
+	if err != nil || !prepaid {
+		return err
+	}
+	return d.drawsAreCharges(ctx)
+}
+
+// completeBefore is the day up to which the ledger of prepaid credit goes, whatever was used.
+func (d *Database) completeBefore(ctx context.Context) (*schemas.Date, error) {
+	var until sql.NullTime
+	if err := d.conn.QueryRowContext(ctx, "SELECT complete_before FROM data_as_of").Scan(&until); err != nil {
+		return nil, fmt.Errorf("look how far the days go: %w", err)
+	}
+	return new(schemas.DateOf(until.Time)), nil
+}
+
+// firstDraw is the first book day whose entries may be others than those that the file has; nil if there is none. The
+// file's are of the same top-ups, orders and closed months, and go to the day drawnTo: so those of a day are what they
+// were as long as the same was charged on it and on each day before. Of days beyond, what is topped up and expires is
+// entered only if something was charged later, if only 0, which no entry tells: these are always looked at.
+func (d *Database) firstDraw(ctx context.Context, drawnTo schemas.Date) (*schemas.Date, error) {
+	until, err := d.completeBefore(ctx)
+	if err != nil {
+		return nil, err
+	}
+	both := min(*until, drawnTo)
+	var day sql.NullTime
+	err = d.conn.QueryRowContext(ctx, drawnAndCharged+`SELECT min(day) FROM days WHERE drawn <> charged OR day > `+
+		fmt.Sprintf("DATE '%s'", both)).Scan(&day)
+	if err != nil {
+		return nil, err
+	}
+	var first *schemas.Date
+	if day.Valid {
+		first = new(schemas.DateOf(day.Time))
+	}
+	if *until != drawnTo && (first == nil || *first > both) {
+		first = new(both + 1)
+	}
+	return first, nil
+}
+
+// readClosed enters in temp.prepaid_now what closed months have of the ledger.
+func (p *publisher) readClosed(ctx context.Context, d *Database) error {
 	for _, c := range p.finance.closed {
 		if !c.Has(PrepaidFile) {
 			continue
@@ -75,18 +152,7 @@ func (p *publisher) replaceLedger(ctx context.Context, d *Database) error {
 				c.Dir)
 		}
 	}
-	if slices.ContainsFunc(p.finance.Billing, func(b schemas.Billing) bool { return b.Billing == schemas.Prepaid }) {
-		if err := p.draw(ctx, d); err != nil {
-			return err
-		}
-	}
-	// By a join and not by NOT EXISTS, which takes several times as long to compare whole rows.
-	const differ = " FROM %[1]s x ANTI JOIN %[2]s y ON x.account = y.account AND x.book_date = y.book_date " +
-		"AND x.line = y.line AND x IS NOT DISTINCT FROM y"
-	const now, before = "temp.prepaid_now", Catalog + ".prepaid_ledger"
-	return d.Exec(ctx,
-		fmt.Sprintf("DELETE FROM "+before+" WHERE rowid IN (SELECT x.rowid"+differ+")", before, now),
-		fmt.Sprintf("INSERT INTO "+before+" SELECT x.*"+differ+" ORDER BY ALL", now, before))
+	return nil
 }
 
 // Has says whether a closed month has a file.
@@ -94,9 +160,13 @@ func (c ClosedMonth) Has(path string) bool {
 	return slices.ContainsFunc(c.Files, func(f ManifestFile) bool { return f.Path == path })
 }
 
-// draw enters in temp.prepaid_now, which has the entries of closed months, what follows them.
-func (p *publisher) draw(ctx context.Context, d *Database) error {
-	ledgers, err := p.frozenEntries(ctx, d)
+// draw enters in temp.prepaid_now what follows the entries of closed months, from a book day on.
+func (p *publisher) draw(ctx context.Context, d *Database, from schemas.Date) error {
+	frozen := "temp.prepaid_now"
+	if p.drawnTo != nil {
+		frozen = "(FROM prepaid_ledger WHERE closed_in IS NOT NULL)"
+	}
+	ledgers, err := frozenEntries(ctx, d, frozen)
 	if err != nil {
 		return err
 	}
@@ -123,8 +193,8 @@ func (p *publisher) draw(ctx context.Context, d *Database) error {
 	if err := p.chargedByDay(ctx, d, of); err != nil {
 		return err
 	}
-	var until sql.NullTime
-	if err := d.conn.QueryRowContext(ctx, "SELECT complete_before FROM data_as_of").Scan(&until); err != nil {
+	until, err := d.completeBefore(ctx)
+	if err != nil {
 		return err
 	}
 	for key, l := range ledgers {
@@ -137,20 +207,17 @@ func (p *publisher) draw(ctx context.Context, d *Database) error {
 			return err
 		}
 		if l.after, err = p.finance.Draw(order[key.account], l.before, credits, l.usage, p.frozenTo(key.account),
-			schemas.DateOf(until.Time)); err != nil {
+			*until); err != nil {
 			return fmt.Errorf("account %s: what closed months have of it: %w\nhint: usagelake verify", key.account, err)
 		}
 	}
-	if err := p.enter(d, ledgers); err != nil {
-		return err
-	}
-	return p.drawsAreCharges(ctx, d)
+	return p.enter(d, ledgers, from)
 }
 
-// frozenEntries are those that closed months have.
-func (p *publisher) frozenEntries(ctx context.Context, d *Database) (map[prepaidOf]*prepaid, error) {
+// frozenEntries are those that closed months have, the rows of a table.
+func frozenEntries(ctx context.Context, d *Database, table string) (map[prepaidOf]*prepaid, error) {
 	rows, err := d.conn.QueryContext(ctx, `SELECT account, currency, book_date, entry, credit, coalesce(kind, ''), amount,
-		top_up_date, expires FROM temp.prepaid_now ORDER BY account, currency, book_date, line`)
+		top_up_date, expires FROM `+table+` ORDER BY account, currency, book_date, line`)
 	if err != nil {
 		return nil, err
 	}
@@ -258,8 +325,10 @@ func (p *publisher) newCredits(l *prepaid, topUps []schemas.TopUp) ([]*schemas.C
 		return out
 	}
 	given, had := map[terms]int{}, map[terms]int{} // by the files, and by closed months
-	for _, t := range topUps {
-		given[of(t)]++
+	if len(l.before) > 0 {
+		for _, t := range topUps {
+			given[of(t)]++
+		}
 	}
 	ids := map[string]bool{}
 	for _, e := range l.before {
@@ -280,11 +349,13 @@ func (p *publisher) newCredits(l *prepaid, topUps []schemas.TopUp) ([]*schemas.C
 	}
 	from := p.frozenTo(l.account)
 	nth := map[schemas.Date]int{}
-	var out []*schemas.Credit
+	out := make([]*schemas.Credit, 0, len(topUps))
 	for _, t := range topUps {
-		if k := of(t); had[k] > 0 {
-			had[k]--
-			continue
+		if len(had) > 0 {
+			if k := of(t); had[k] > 0 {
+				had[k]--
+				continue
+			}
 		}
 		c := &schemas.Credit{TopUp: t, From: max(t.Date, from)}
 		for c.ID == "" || ids[c.ID] {
@@ -297,17 +368,22 @@ func (p *publisher) newCredits(l *prepaid, topUps []schemas.TopUp) ([]*schemas.C
 	return out, nil
 }
 
-// enter writes the new entries into temp.prepaid_now.
-func (p *publisher) enter(d *Database, ledgers map[prepaidOf]*prepaid) error {
+// enter writes the new entries into temp.prepaid_now, from a book day on.
+func (p *publisher) enter(d *Database, ledgers map[prepaidOf]*prepaid, from schemas.Date) error {
 	books := p.finance.Books
 	return d.fill("temp", "prepaid_now", func(add func(...driver.Value) error) error {
 		for _, l := range ledgers {
 			line, day := int32(0), schemas.Date(0)
+			var month schemas.Month
+			var period string
 			for _, e := range l.after {
-				if line++; e.Day != day {
-					line, day = 1, e.Day
+				if e.Day < from {
+					continue
 				}
-				month := books.Month(e.Day)
+				if line++; e.Day != day {
+					line, day, month = 1, e.Day, books.Month(e.Day)
+					period = books.Name(month)
+				}
 				var currency, credit, kind, date, expires, reference, source driver.Value
 				if l.currency.Valid {
 					currency = l.currency.String
@@ -318,7 +394,7 @@ func (p *publisher) enter(d *Database, ledgers map[prepaidOf]*prepaid) error {
 						date, expires, reference, source = c.Date.Start(), dateValue(c.Expires), nullable(c.Reference), c.Source
 					}
 				}
-				err := add(month.Start(), books.Name(month), l.account, currency, e.Day.Start(), line, e.Kind, credit, kind,
+				err := add(month.Start(), period, l.account, currency, e.Day.Start(), line, e.Kind, credit, kind,
 					moneyValue(&e.Amount), date, expires, reference, source, nil)
 				if err != nil {
 					return err
@@ -329,27 +405,31 @@ func (p *publisher) enter(d *Database, ledgers map[prepaidOf]*prepaid) error {
 	})
 }
 
+// drawnAndCharged begins a query of days: what the ledger has of each day's usage, and what is charged on it.
+const drawnAndCharged = `
+	WITH charges AS (
+		SELECT c.account, c.currency, ` + chargedOn + ` AS day, sum(c.net_cost) AS amount FROM chargeback_daily c
+		WHERE c.account IN (SELECT account FROM account_billing WHERE billing = 'prepaid') AND ` + notFrozen + `
+		GROUP BY ALL
+	), draws AS (
+		SELECT account, currency, book_date AS day, sum(amount) FILTER (entry IN ('draw', 'overdrawn')) AS amount
+		FROM prepaid_ledger WHERE closed_in IS NULL GROUP BY ALL
+	), days AS (
+		SELECT coalesce(d.account, c.account) AS account, coalesce(d.day, c.day) AS day, coalesce(d.amount, 0) AS drawn,
+			coalesce(c.amount, 0) AS charged
+		FROM charges c FULL JOIN draws d
+			ON d.account = c.account AND d.day = c.day AND d.currency IS NOT DISTINCT FROM c.currency
+	) `
+
 // drawsAreCharges compares what the ledger has of each day's usage with what is charged on it, and the credits with
 // what became of them, to the last digit.
-func (p *publisher) drawsAreCharges(ctx context.Context, d *Database) error {
+func (d *Database) drawsAreCharges(ctx context.Context) error {
 	var what sql.NullString
-	err := d.conn.QueryRowContext(ctx, `
-		WITH charged AS (
-			SELECT c.account, c.currency, `+chargedOn+` AS day, sum(c.net_cost) AS amount FROM chargeback_daily c
-			WHERE c.account IN (SELECT account FROM account_billing WHERE billing = 'prepaid') AND `+notFrozen+`
-			GROUP BY ALL
-		), drawn AS (
-			SELECT account, currency, book_date AS day, sum(amount) AS amount FROM temp.prepaid_now
-			WHERE closed_in IS NULL AND entry IN ('draw', 'overdrawn') GROUP BY ALL
-		)
-		SELECT format('{} {}: drawn {}, charged {}', coalesce(d.account, c.account), coalesce(d.day, c.day),
-			coalesce(d.amount, 0), coalesce(c.amount, 0))
-		FROM charged c FULL JOIN drawn d
-			ON d.account = c.account AND d.day = c.day AND d.currency IS NOT DISTINCT FROM c.currency
-		WHERE coalesce(d.amount, 0) <> coalesce(c.amount, 0)
+	err := d.conn.QueryRowContext(ctx, drawnAndCharged+`
+		SELECT format('{} {}: drawn {}, charged {}', account, day, drawn, charged) FROM days WHERE drawn <> charged
 		UNION ALL
 		SELECT format('{} {}: {} is left', account, credit, sum(CASE entry WHEN 'top_up' THEN amount ELSE -amount END))
-		FROM temp.prepaid_now WHERE credit IS NOT NULL GROUP BY account, currency, credit
+		FROM prepaid_ledger WHERE credit IS NOT NULL GROUP BY account, currency, credit
 		HAVING sum(CASE entry WHEN 'top_up' THEN amount ELSE -amount END) < 0
 		LIMIT 1`).Scan(&what)
 	if errors.Is(err, sql.ErrNoRows) {

@@ -53,7 +53,7 @@ func (w *dayWriter) spend(date string, amounts ...string) {
 		rows = append(rows, loadtest.Charge(p, fmt.Sprint("r", i), "tk_2", "m", a, "USD",
 			fmt.Sprintf("request_time=TIMESTAMPTZ '%s %02d:00:00Z'", date, i)))
 	}
-	w.Charges(p, rows...)
+	w.DayFrom(p, strings.Join(rows, " UNION ALL "), fmt.Sprintf("d-%s-%s", p, amounts), nil)
 }
 
 // ledgerOf is the ledger in short: "10-01 draw 2026-10-01/1 30", a line each.
@@ -536,4 +536,64 @@ func TestAnAccountMayBecomePrepaidAfterACloses(t *testing.T) {
 	if found := w.closedFindings(); len(found) > 0 {
 		t.Errorf("verify: %+v", found)
 	}
+}
+
+// Whatever changes, the ledger that is brought up to date is the one that is made anew: records that come late or come
+// to nothing, top-ups before and after, coupons that expire, another order, a month that is closed.
+func TestTheLedgerThatIsBroughtUpToDateIsTheOneMadeAnew(t *testing.T) {
+	few(t, 2)
+	calendars := someBooks(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		f := prepaidFinance(schemas.DrawFIFO, topUp("2026-09-15 paid 20"), topUp("2026-10-13 paid 20"))
+		f.Books = calendars[rapid.SampledFrom(sortedNames(calendars)).Draw(rt, "books")]
+		day := rapid.IntRange(0, 20)
+		on := func(n int) schemas.Date { return schemastest.Date("2026-09-22") + schemas.Date(n) }
+		w := newDayWriter(t, load.Options{})
+		spend := func(n int) {
+			var amounts []string
+			for range rapid.IntRange(0, 3).Draw(rt, "records") {
+				amounts = append(amounts, rapid.SampledFrom([]string{"0", "1.5", "4", "-4", "0.000000000007", "9"}).
+					Draw(rt, "amount"))
+			}
+			w.spend(on(n).String(), append(amounts, "0")...)
+		}
+		for n := range 14 {
+			spend(n)
+		}
+		w.spend(on(0).String(), "7")
+		w.publish(PublishOptions{Finance: f})
+		closed := false
+		for range 6 {
+			switch change := rapid.SampledFrom([]string{"day", "day", "day", "top-up", "order", "close"}).Draw(rt, "change"); {
+			case change == "close" && !closed:
+				closed = true
+				_, err := w.closeMonth(f.Books.Month(on(0)-1).String(), f)
+				must(t, err)
+			case change == "top-up":
+				u := topUp(fmt.Sprintf("%s %s %d.25", on(day.Draw(rt, "date")), rapid.SampledFrom([]string{"paid", "coupon"}).
+					Draw(rt, "kind"), rapid.IntRange(1, 12).Draw(rt, "topped up")))
+				if rapid.Bool().Draw(rt, "expires") {
+					u.Expires = new(u.Date + schemas.Date(1+day.Draw(rt, "for")))
+				}
+				f.TopUps = append(slices.Clone(f.TopUps), u)
+			case change == "order":
+				f.Billing = slices.Clone(f.Billing)
+				f.Billing[0].Draw = rapid.SampledFrom([]string{schemas.DrawFIFO, schemas.DrawCouponsFirst}).Draw(rt, "draw")
+			default:
+				spend(day.Draw(rt, "day"))
+			}
+			if done := w.publish(PublishOptions{Finance: f}); done.Full {
+				rt.Fatal("the file was built from nothing")
+			}
+		}
+		w.spend(on(24).String(), "3") // and the top-up of some days before begins to pay
+		w.publish(PublishOptions{Finance: f})
+		const all = "FROM prepaid_ledger ORDER BY ALL"
+		was := strings.Join(w.Ask(all), "\n")
+		w.tie(rt)
+		w.publish(PublishOptions{Finance: f, Full: true})
+		if anew := strings.Join(w.Ask(all), "\n"); anew != was {
+			rt.Fatal("made anew: ", schemastest.FirstDifference(was, anew))
+		}
+	})
 }

@@ -137,6 +137,8 @@ type publisher struct {
 	balance   balances
 	finance   *finance
 
+	drawnTo *schemas.Date // see firstDraw; nil: the ledger of prepaid credit is made anew
+
 	roomy bool // DuckDB has DefaultMemoryLimit: with less it gave up
 
 	// Of chooseRecords.

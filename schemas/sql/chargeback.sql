@@ -23,9 +23,11 @@ WHERE billing_month IN (SELECT billing_month FROM temp.stale_months)
     AND billing_month NOT IN (SELECT "month" FROM closed_months) AND charge_class IS NULL;
 
 INSERT INTO chargeback_daily BY NAME
-SELECT c.*, period_of(c.billing_month) AS period, NULL AS charge_class, s.book_currency,
-    c.net_cost * r.rate AS book_cost
-FROM (SELECT month_of(book_date) AS billing_month, * FROM temp.chargeback_live) c
+SELECT c.*, NULL AS charge_class, s.book_currency, c.net_cost * r.rate AS book_cost
+FROM (
+    SELECT month_of(u.book_date) AS billing_month, period_of(month_of(u.book_date)) AS period, u.*
+    FROM temp.chargeback_live u /* period of u */
+) c
 CROSS JOIN finance_settings s
 LEFT JOIN book_rates r ON r.currency = c.currency AND r.book_date = c.book_date
 WHERE c.billing_month IN (SELECT billing_month FROM temp.stale_months)
