@@ -98,9 +98,9 @@ func statements(file string) []sqlStatement {
 	return out
 }
 
-// describe gives the columns whose comments stand in Go theirs, for the Parquet files or FOCUS have them, too; and those
-// of the schema bi, where a name means one thing, what was said of it, which is kept in said. It is an error if a table,
-// a view or a column has none.
+// describe gives the columns whose comments stand in Go theirs, for the Parquet files or FOCUS have them, too; and
+// those of the schema bi, where a name means one thing, what was said of it, which is kept in said. It is an error if a
+// table, a view or a column has none.
 func (s *sqlStatement) describe(said map[string]string) error {
 	if s.comment == "" && (s.kind == "TABLE" || s.kind == "VIEW") {
 		return fmt.Errorf("%s has no comment", s.name)

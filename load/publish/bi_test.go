@@ -95,7 +95,8 @@ func biLake(t *testing.T) *dayWriter {
 	var err error
 	f.Books, err = schemas.MakeBooks(schemas.BookSettings{Zone: "America/New_York", FiscalYear: 4, Calendar: "4-4-5"})
 	must(t, err)
-	f.Names = []schemas.Name{{Kind: "cost_center", ID: "cc-2", Name: "Search"}, {Kind: "account", ID: "acme", Name: "Acme"},
+	f.Names = []schemas.Name{{Kind: "cost_center", ID: "cc-2", Name: "Search"},
+		{Kind: "account", ID: "acme", Name: "Acme"},
 		{Kind: "model", ID: "model-1", Name: "Big"}, {Kind: "token", ID: "cc-2", Name: "no cost centre"}}
 	f.Budgets = []schemas.Budget{{Name: "b", Scope: "cost_center", Value: "cc-2", Period: "quarter", Amount: money("1"),
 		Currency: "USD"}}
@@ -164,8 +165,8 @@ func TestANameOfTheSemanticLayerMeansOneThing(t *testing.T) {
 		t.Errorf("no decimal, or no column that BI tools read: %v", rows)
 	}
 	if rows := w.Ask(`SELECT view_name FROM duckdb_views() WHERE schema_name = 'bi' AND view_name IN (
-		SELECT table_name FROM duckdb_tables() UNION ALL SELECT view_name FROM duckdb_views() WHERE schema_name = 'main')`); len(
-		rows) > 0 {
+		SELECT table_name FROM duckdb_tables()
+		UNION ALL SELECT view_name FROM duckdb_views() WHERE schema_name = 'main')`); len(rows) > 0 {
 		t.Errorf("called like something of main: %v", rows)
 	}
 	if n := w.One("SELECT count(DISTINCT table_name) AS n " + bi); n != "{'n': 14}" {

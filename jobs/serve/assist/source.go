@@ -62,8 +62,8 @@ const (
 	UNION ALL SELECT ` + inSchema + `table_name, 'table', "comment" FROM duckdb_tables() WHERE NOT "temporary"
 	UNION ALL SELECT function_name || '(' || array_to_string("parameters", ', ') || ')', 'macro', "comment"
 	FROM duckdb_functions() WHERE NOT internal AND "comment" IS NOT NULL) ORDER BY name`
-	columnsQuery = `SELECT ` + inSchema + `table_name, column_name, data_type, coalesce("comment", '') FROM duckdb_columns()
-	WHERE NOT internal ORDER BY schema_name, table_name, column_index`
+	columnsQuery = `SELECT ` + inSchema + `table_name, column_name, data_type, coalesce("comment", '')
+	FROM duckdb_columns() WHERE NOT internal ORDER BY schema_name, table_name, column_index`
 	inSchema = `CASE WHEN schema_name <> 'main' THEN schema_name || '.' ELSE '' END || `
 )
 
