@@ -57,7 +57,8 @@ func (w *world) content() map[string][]string {
 	r := w.Read()
 	defer r.Close()
 	out := map[string][]string{}
-	for _, table := range r.Ask("SELECT table_name FROM information_schema.tables WHERE table_catalog = 'lake'") {
+	for _, table := range r.Ask("SELECT table_name FROM information_schema.tables WHERE table_catalog = 'lake' AND " +
+		"table_schema = 'main'") {
 		// of when and by whom
 		if slices.Contains([]string{"meta", "published", "runs", "run_accounts", "data_freshness_and_gaps"}, table[0]) {
 			continue

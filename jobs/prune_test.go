@@ -41,7 +41,7 @@ func (w *world) tables() string {
 	defer r.Close()
 	var b strings.Builder
 	for _, t := range r.Ask("SELECT table_name FROM information_schema.tables WHERE table_catalog = 'lake' AND " +
-		"table_name NOT IN ('runs', 'run_accounts', 'meta', 'published') ORDER BY 1") {
+		"table_schema = 'main' AND table_name NOT IN ('runs', 'run_accounts', 'meta', 'published') ORDER BY 1") {
 		for _, row := range r.Ask(fmt.Sprintf(`SELECT t::VARCHAR FROM "%s" t ORDER BY ALL`, t[0])) {
 			fmt.Fprintln(&b, t[0], row[0])
 		}

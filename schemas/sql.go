@@ -9,7 +9,7 @@ import (
 
 // SQLVersion counts the layouts of the published file: its tables, views and what their rows mean. A file of an older
 // one is built anew; a file of a newer one is left alone.
-const SQLVersion = 13
+const SQLVersion = 14
 
 //go:embed sql/tables.sql
 var sqlTables string
@@ -56,6 +56,9 @@ var sqlEconomics string
 //go:embed sql/analysis.sql
 var sqlAnalysis string
 
+//go:embed sql/bi.sql
+var sqlBI string
+
 //go:embed sql/addends.sql
 var sqlAddends string
 
@@ -85,8 +88,9 @@ func (s sqlStatement) write(b *strings.Builder) {
 // statements are those of a .sql file of this package, each column with its comment.
 func statements(file string) []sqlStatement {
 	out, err := parseSQL(file)
+	said := map[string]string{}
 	for i := range out {
-		err = errors.Join(err, out[i].describe())
+		err = errors.Join(err, out[i].describe(said))
 	}
 	if err != nil {
 		panic(err) // the files are part of the program, and a test reads them
@@ -94,13 +98,18 @@ func statements(file string) []sqlStatement {
 	return out
 }
 
-// describe gives the columns whose comments stand in Go theirs, for the Parquet files or FOCUS have them, too. It is an
-// error if a table, a view or a column has none.
-func (s *sqlStatement) describe() error {
+// describe gives the columns whose comments stand in Go theirs, for the Parquet files or FOCUS have them, too; and
+// those of the schema bi, where a name means one thing, what was said of it, which is kept in said. It is an error if a
+// table, a view or a column has none.
+func (s *sqlStatement) describe(said map[string]string) error {
 	if s.comment == "" && (s.kind == "TABLE" || s.kind == "VIEW") {
 		return fmt.Errorf("%s has no comment", s.name)
 	}
 	known := map[string]string{}
+	bi := strings.HasPrefix(s.name, BISchema+".")
+	if bi {
+		known = said
+	}
 	switch s.name {
 	case "usage", "allocated_usage", "booked_usage":
 		known = columnComments(UsageColumns())
@@ -122,9 +131,15 @@ func (s *sqlStatement) describe() error {
 			return fmt.Errorf("%s.%s has no comment, or two", s.name, c.name)
 		}
 		s.columns[i].comment += known[c.name]
+		if bi {
+			said[c.name] = s.columns[i].comment
+		}
 	}
 	return nil
 }
+
+// BISchema is the schema of the published file that has the views of the semantic layer; all else stands in main.
+const BISchema = "bi"
 
 // commentsOf are those of the columns of a table of a .sql file.
 func commentsOf(file, table string) map[string]string {

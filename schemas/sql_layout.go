@@ -62,6 +62,7 @@ func (l SQLLayout) Schema() string {
 		b.WriteString(l.commented(file))
 	}
 	b.WriteString(l.sqlFocusViews())
+	b.WriteString(l.commented(sqlBI))
 	return b.String()
 }
 

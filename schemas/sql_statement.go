@@ -21,7 +21,7 @@ import (
 type sqlStatement struct {
 	sql     string // what DuckDB is given
 	kind    string // TABLE, VIEW, MACRO or MACRO TABLE, as COMMENT ON says it; "" of what makes none of these
-	name    string
+	name    string // with its schema, if that is named
 	comment string
 	columns []sqlColumn
 }
@@ -82,6 +82,10 @@ func (s *sqlStatement) parse(tokens []sqlToken) error {
 		}
 		return noComment(rest)
 	}
+	schema := ""
+	if len(rest) > 2 && rest[1].text == "." {
+		schema, rest = sqlName(rest[0])+".", rest[2:]
+	}
 	if len(rest) < 2 || rest[1].text != "(" {
 		return fmt.Errorf("no list of columns or parameters follows the name")
 	}
@@ -90,7 +94,7 @@ func (s *sqlStatement) parse(tokens []sqlToken) error {
 			return err
 		}
 	}
-	s.name = sqlName(rest[0])
+	s.name = schema + sqlName(rest[0])
 	open := rest[1].at
 	for depth, named := 0, true; ; {
 		if len(rest) == 1 {

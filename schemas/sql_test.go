@@ -85,7 +85,7 @@ func TestACommentThatBelongsToNothingIsRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s[0].describe(); err == nil || !strings.Contains(err.Error(), want) {
+		if err := s[0].describe(nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v; want %s", file, err, want)
 		}
 	}

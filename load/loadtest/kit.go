@@ -270,7 +270,7 @@ func inOrder(list string) string {
 
 // notCompared are the relations that are the publishing's own: when and by what it was done; allocation_keys, which may
 // hold more than usage asks for; and which records stand in the file.
-var notCompared = []string{"meta", "published", "allocation_keys", "usage_recent"}
+var notCompared = []string{"meta", "published", "bi.freshness", "allocation_keys", "usage_recent"}
 
 // relation is a table or a view, each with its text.
 type relation struct{ name, table, view string }
@@ -285,7 +285,8 @@ func relations(t testing.TB, conn *sql.Conn) []relation {
 	t.Helper()
 	var out []relation
 	for _, row := range texts(t, conn, `SELECT table_name, sql, '' FROM duckdb_tables() WHERE database_name = 'usage'
-		UNION ALL SELECT view_name, '', sql FROM duckdb_views() WHERE database_name = 'usage' AND NOT internal ORDER BY 1`) {
+		UNION ALL SELECT CASE WHEN schema_name <> 'main' THEN schema_name || '.' ELSE '' END || view_name, '', sql
+		FROM duckdb_views() WHERE database_name = 'usage' AND NOT internal ORDER BY 1`) {
 		out = append(out, relation{row[0], row[1], row[2]})
 	}
 	return out

@@ -74,6 +74,7 @@ func TestEveryViewOfChargesTiesOut(t *testing.T) {
 
 func tiesOut(t *testing.T, w *dayWriter) {
 	t.Helper()
+	saysWhatMainSays(t, w)
 	want := w.One("SELECT sum(amount) AS a FROM usage")
 	for view, query := range map[string]string{
 		"chargeback_daily":           "SELECT sum(net_cost) AS a FROM chargeback_daily",

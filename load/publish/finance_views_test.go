@@ -15,11 +15,11 @@ import (
 	"github.com/usagelake/usagelake/schemas/schemastest"
 )
 
-// financeViews are those of finance's questions.
+// financeViews are those of finance's questions, and those of the semantic layer.
 func (w *dayWriter) financeViews() []string {
 	w.T.Helper()
-	return w.Ask(`SELECT view_name FROM duckdb_views() WHERE database_name = 'usage' AND NOT internal
-		AND view_name NOT LIKE 'focus%' ORDER BY 1`)
+	return w.Ask(`SELECT schema_name || '.' || view_name AS view_name FROM duckdb_views() WHERE database_name = 'usage'
+		AND NOT internal AND view_name NOT LIKE 'focus%' ORDER BY 1`)
 }
 
 func viewName(row string) string {
@@ -45,9 +45,9 @@ func TestEveryViewNamesWhatItShows(t *testing.T) {
 	names := map[string]string{"account": "account_name", "cost_center": "cost_center_name", "model": "model_name",
 		"token_id": "token_name", "user_id": "user_name", "scope_value": "scope_name"}
 	for _, v := range w.financeViews() {
-		v = viewName(v)
-		columns := w.Ask("SELECT column_name AS c FROM duckdb_columns() WHERE database_name = 'usage' AND table_name = '" +
-			v + "'")
+		v = strings.TrimPrefix(viewName(v), "main.")
+		columns := w.Ask("SELECT column_name AS c FROM duckdb_columns() WHERE database_name = 'usage' AND '" + v +
+			"' IN (table_name, schema_name || '.' || table_name)")
 		for id, name := range names {
 			has := func(c string) bool { return slices.Contains(columns, "{'c': "+c+"}") }
 			if has(id) && !has(name) && without[v] == "" {

@@ -26,7 +26,7 @@ func TestTheFilesOfSQLRunAsTheyStand(t *testing.T) {
 	exec("USE made", schemas.SQLLayout{Fields: KeyFields, Views: schemas.SQLSums}.Schema())
 	exec("USE plain", "CREATE TABLE focus_closed AS FROM made.focus_closed LIMIT 0")
 	for _, name := range []string{"tables", "allocation", "books", "rates", "allocated", "addends", "views",
-		"completeness", "charges", "markup", "reconciliation", "prepaid", "outlook", "economics", "analysis", "focus"} {
+		"completeness", "charges", "markup", "reconciliation", "prepaid", "outlook", "economics", "analysis", "focus", "bi"} {
 		text, err := os.ReadFile("../../schemas/sql/" + name + ".sql")
 		if err != nil {
 			t.Fatal(err)

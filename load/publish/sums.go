@@ -41,7 +41,7 @@ func (d *Database) SumViews(ctx context.Context) (views []string, err error) {
 	for _, name := range schemas.SQLSums {
 		var n int
 		err := d.conn.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*) FROM duckdb_views() WHERE database_name = '%s' AND "+
-			"view_name = '%s'", Catalog, name)).Scan(&n)
+			"schema_name = 'main' AND view_name = '%s'", Catalog, name)).Scan(&n)
 		if err != nil {
 			return nil, err
 		}

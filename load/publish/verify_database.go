@@ -280,20 +280,23 @@ func (v *verifier) checkBalance(ctx context.Context, found func(check string, p 
 	return nil
 }
 
-// relations are the names of the tables and views of the attached file, in order.
+func quotedName(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+// relations are the names of the tables and views of the attached file, quoted and with their schema, in order.
 func (d *Database) relations(ctx context.Context) (tables, views []string, err error) {
 	rows, err := d.conn.QueryContext(ctx,
-		"SELECT table_name, table_type FROM information_schema.tables WHERE table_catalog = '"+Catalog+"' ORDER BY ALL")
+		"SELECT table_schema, table_name, table_type FROM information_schema.tables WHERE table_catalog = '"+Catalog+
+			"' ORDER BY ALL")
 	if err != nil {
 		return nil, nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var name, kind string
-		if err := rows.Scan(&name, &kind); err != nil {
+		var schema, name, kind string
+		if err := rows.Scan(&schema, &name, &kind); err != nil {
 			return nil, nil, err
 		}
-		name = `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
+		name = quotedName(schema) + "." + quotedName(name)
 		if kind == "VIEW" {
 			views = append(views, name)
 		} else {

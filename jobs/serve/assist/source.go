@@ -56,14 +56,15 @@ const (
 	monthsQuery = `SELECT period_of("month"), complete, missing_seconds, completeness FROM month_completeness
 	WHERE expected_seconds > 0 AND "month" >= (SELECT min("month") FROM completeness_monthly WHERE covered_seconds > 0)
 	ORDER BY "month" DESC`
-	// Of a macro the parameters stand where columns do.
+	// What isn't of main is called by its schema, too: bi.months. Of a macro the parameters stand where columns do.
 	objectsQuery = `SELECT name, kind, coalesce("comment", '') FROM (
-	SELECT view_name AS name, 'view' AS kind, "comment" FROM duckdb_views() WHERE NOT internal
-	UNION ALL SELECT table_name, 'table', "comment" FROM duckdb_tables() WHERE NOT "temporary"
+	SELECT ` + inSchema + `view_name AS name, 'view' AS kind, "comment" FROM duckdb_views() WHERE NOT internal
+	UNION ALL SELECT ` + inSchema + `table_name, 'table', "comment" FROM duckdb_tables() WHERE NOT "temporary"
 	UNION ALL SELECT function_name || '(' || array_to_string("parameters", ', ') || ')', 'macro', "comment"
 	FROM duckdb_functions() WHERE NOT internal AND "comment" IS NOT NULL) ORDER BY name`
-	columnsQuery = `SELECT table_name, column_name, data_type, coalesce("comment", '') FROM duckdb_columns()
-	WHERE NOT internal ORDER BY table_name, column_index`
+	columnsQuery = `SELECT ` + inSchema + `table_name, column_name, data_type, coalesce("comment", '')
+	FROM duckdb_columns() WHERE NOT internal ORDER BY schema_name, table_name, column_index`
+	inSchema = `CASE WHEN schema_name <> 'main' THEN schema_name || '.' ELSE '' END || `
 )
 
 // sourceOf asks the reader's file for it.

@@ -48,12 +48,12 @@ var boxText string
 var boxTemplate = template.Must(template.New("box").Parse(boxText))
 
 const (
-	tablesQuery = `SELECT name, kind, "comment" FROM (
-	SELECT view_name AS name, 'view' AS kind, "comment" FROM duckdb_views() WHERE NOT internal
-	UNION ALL SELECT table_name, 'table', "comment" FROM duckdb_tables() WHERE NOT "temporary")
+	tablesQuery = `SELECT "schema", name, kind, "comment" FROM (
+	SELECT schema_name AS "schema", view_name AS name, 'view' AS kind, "comment" FROM duckdb_views() WHERE NOT internal
+	UNION ALL SELECT schema_name, table_name, 'table', "comment" FROM duckdb_tables() WHERE NOT "temporary")
 ORDER BY ALL`
-	columnsQuery = `SELECT table_name, column_name, data_type, "comment" FROM duckdb_columns()
-WHERE NOT internal ORDER BY table_name, column_index`
+	columnsQuery = `SELECT schema_name AS "schema", table_name, column_name, data_type, "comment" FROM duckdb_columns()
+WHERE NOT internal ORDER BY schema_name, table_name, column_index`
 )
 
 // sql answers a statement. It is the reader's file that is asked: what isn't in it can't be named.

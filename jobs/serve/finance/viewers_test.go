@@ -31,7 +31,9 @@ func TestAViewerIsAnsweredWithNothingOfOthers(t *testing.T) {
 		if token == tokenAcme { // its file differs in which tables have rows, and these reports show them
 			add("chargeback", "reconciliation", "quality", "budget", "prepaid")
 			attacks := []string{"FROM usage.main.balance", "FROM usage.main.invoice_lines", "FROM usage.main.names",
-				"FROM usage.main.allocation_keys", "FROM usage.main.coverage", "FROM usage.main.unit_prices"}
+				"FROM usage.main.allocation_keys", "FROM usage.main.coverage", "FROM usage.main.unit_prices",
+				"FROM bi.charges_daily", "FROM usage.bi.records", "FROM bi.invoices", "FROM bi.prepaid", "FROM bi.freshness",
+				"FROM bi.prices", "FROM bi.months"}
 			for _, a := range attacks {
 				add(sqlPath(a))
 			}
@@ -83,6 +85,10 @@ func TestAViewerIsAnsweredWithNothingOfOthers(t *testing.T) {
 				if !strings.Contains(all, h) {
 					t.Errorf("who sees all doesn't see %s", h)
 				}
+			}
+			mine := texts(t, w.get(sqlPath("SELECT DISTINCT cost_center_name, net_cost FROM bi.charges_daily"), tokenSearch))
+			if !strings.Contains(mine, "Own centre") || !strings.Contains(mine, "12.345678901234") {
+				t.Errorf("the viewer doesn't see his own in the semantic layer: %s", mine)
 			}
 		}
 	}

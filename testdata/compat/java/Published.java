@@ -14,9 +14,11 @@ public class Published {
     p.setProperty("duckdb.read_only", "true");
     try (Connection c = DriverManager.getConnection("jdbc:duckdb:" + args[0], p)) {
       int listed = 0;
-      try (ResultSet r = c.getMetaData().getTables("usage", "main", null, null)) {
-        while (r.next()) {
-          listed++;
+      for (String schema : new String[] {"main", "bi"}) {
+        try (ResultSet r = c.getMetaData().getTables("usage", schema, null, null)) {
+          while (r.next()) {
+            listed++;
+          }
         }
       }
       System.out.println("driver " + c.getMetaData().getDriverVersion());

@@ -30,11 +30,12 @@ def main():
     if len(sys.argv) > 2:
         connection.execute("SET VARIABLE usagelake_lake = '" + sys.argv[2].replace("'", "''") + "'")
     objects, errors = {}, {}
-    names = connection.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = 'main' ORDER BY 1").fetchall()
-    for (name,) in names:
+    names = connection.execute("SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema IN ('main', 'bi') ORDER BY ALL").fetchall()
+    for schema, table in names:
+        name = table if schema == "main" else f"{schema}.{table}"
         try:
-            columns = connection.execute(f'DESCRIBE "{name}"').fetchall()
-            rows = connection.execute(f'SELECT * FROM "{name}"').fetchall()
+            columns = connection.execute(f'DESCRIBE "{schema}"."{table}"').fetchall()
+            rows = connection.execute(f'SELECT * FROM "{schema}"."{table}"').fetchall()
         except duckdb.Error as error:
             errors[name] = f"{type(error).__name__}: {str(error)[:300]}"
             continue

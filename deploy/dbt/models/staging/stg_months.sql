@@ -1,5 +1,3 @@
 -- The months, each with how complete it is and whether it is closed.
-SELECT m.month, m.complete, m.expected_seconds = m.period_seconds AS ended, m.missing_seconds, m.completeness,
-    c.month IS NOT NULL AS closed
-FROM {{ source('usagelake', 'month_completeness') }} m
-LEFT JOIN {{ source('usagelake', 'closed_months') }} c ON c.month = m.month
+SELECT "month", period, month_status, complete, missing_hours, completeness
+FROM {{ source('usagelake_bi', 'months') }}
