@@ -163,8 +163,8 @@ CREATE TABLE coverage_daily (
 -- each.
 --| How far the data goes, in one row: what "now" is in the views of this file.
 CREATE TABLE data_as_of (
-    as_of TIMESTAMPTZ,    --| End of the last window that was fetched, of any account, UTC; NULL if nothing was fetched and
-                          --| there is no usage. accounts has each one's own.
+    as_of TIMESTAMPTZ,    --| End of the last window that was fetched, of any account, UTC; NULL if nothing was fetched
+                          --| and there is no usage. accounts has each one's own.
     current_month DATE,   --| First day of the month that holds it.
     complete_before DATE  --| Book day before which all days are over.
 );

@@ -134,8 +134,8 @@ type opened struct {
 }
 
 // chooseHead reads the head of a table: of its first rows, each with the sheet that begins below it, the first that
-// names a column, and where none does the first of all. A row of one cell that names one but can't be the head alone is a
-// title, if a row below it names any. Without rows there is no sheet.
+// names a column, and where none does the first of all. A row of one cell that names one but can't be the head alone is
+// a title, if a row below it names any. Without rows there is no sheet.
 func chooseHead(known func(column *string) error, has func(columns map[string]int) []error,
 	rows iter.Seq2[gridRow, *sheet]) (out opened) {
 	for row, s := range rows {
