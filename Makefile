@@ -48,9 +48,10 @@ compat: build stores ## read a lake's files with readers of other makes, pinned,
 	FOCUS_VENV=$(CURDIR)/bin/compat-focus testdata/compat/focus/check.sh $(CURDIR)/bin/compat-focus.csv $(CURDIR)/bin/compat-focus.parquet
 
 .PHONY: dashboards
-dashboards: build ## the dashboards of deploy on a lake of their own: the dbt project, pinned, in an environment of its own (200 MB in bin)
+dashboards: build ## the dashboards of deploy on a lake of their own: the dbt project and Superset, pinned, each in an environment of its own (1.2 GB in bin)
 	rm -rf bin/dashboards-lake && $(BIN) demo --quiet --lake bin/dashboards-lake
 	DBT_VENV=$(CURDIR)/bin/dashboards-dbt deploy/dbt/check.sh bin/dashboards-lake
+	SUPERSET_VENV=$(CURDIR)/bin/dashboards-superset deploy/superset/check.sh bin/dashboards-lake
 
 .PHONY: engines
 engines: build stores ## read the Delta and Iceberg tables of a delivery with engines of other makes, pinned (part of compat, but for tables in a catalog); UPDATE=-update writes docs/engines.md
