@@ -586,7 +586,10 @@ func TestTheLedgerThatIsBroughtUpToDateIsTheOneMadeAnew(t *testing.T) {
 				rt.Fatal("the file was built from nothing")
 			}
 		}
-		w.spend(on(24).String(), "3") // and the top-up of some days before begins to pay
+		// A top-up that nothing was charged after isn't entered yet. A record of 0 has it entered, and draws nothing.
+		f.TopUps = append(slices.Clone(f.TopUps), topUp(on(22).String()+" paid 5"))
+		w.publish(PublishOptions{Finance: f})
+		w.spend(on(24).String(), "0")
 		w.publish(PublishOptions{Finance: f})
 		const all = "FROM prepaid_ledger ORDER BY ALL"
 		was := strings.Join(w.Ask(all), "\n")
