@@ -97,11 +97,14 @@ allows ` + fmt.Sprint(demoLimit) +
 	}
 }
 
-// demoBegin is the first day of a demo that ends before a day. On the 31st it is a day earlier, for the month before is
-// closed by what the demo has of it.
+// demoBegin is the first day of a demo that ends before a day, and demoClosed the month that it closes: the one before
+// the last day's, so that a month is closed and another open on every day of the year. On the 31st, and after a month
+// of 30 days or more, it begins a day or two earlier for that: the month is closed by what the demo has of it.
 func demoBegin(today schemas.Date) schemas.Date {
-	return min(today-demoDays, today.Month().First()-1)
+	return min(today-demoDays, (demoClosed(today)+1).First()-1)
 }
+
+func demoClosed(today schemas.Date) schemas.Month { return (today - 1).Month() - 1 }
 
 // onlyDemo refuses a lake that holds anything else than a demo: made-up money has no place beside real money.
 func onlyDemo(dir string) error {
@@ -152,8 +155,7 @@ func (a *app) demoBooks(ctx context.Context, cfg *config.Config, env jobs.Env, f
 	if err != nil {
 		return err
 	}
-	last := today.Month() - 1
-	first := demoBegin(today)
+	last, first := demoClosed(today), demoBegin(today)
 	if slices.ContainsFunc(closed, func(c publish.ClosedMonth) bool { return c.Month >= last }) {
 		return nil
 	}
