@@ -23,7 +23,8 @@ func (w *world) owned(after string) string {
 	w.Helper()
 	dir := filepath.Join(w.TempDir(), "owners")
 	w.Cfg.Owners = config.Owners{Folder: dir, After: after, Files: []config.Owning{
-		{Name: "alpha", CostCenters: []string{"Alpha"}}, {Name: "left", Teams: []string{"left"}}}}
+		{Name: "alpha", CostCenters: []string{"Alpha"}}, {Name: "left", Teams: []string{"left"}},
+		{Name: "acme", Accounts: []string{"acme"}}}}
 	w.Keys["USERS"] = usersKey
 	return dir
 }
@@ -77,12 +78,13 @@ func TestOwnersGetWhatIsTheirsAndNoIdOfAnEndUser(t *testing.T) {
 		return made
 	}
 	made := make()
-	if len(made) != 2 || !made[0].Made ||
+	if len(made) != 3 || !made[0].Made ||
 		!slices.Equal(made[0].Files, []string{"usage.duckdb", "chargeback-2026-10.xlsx"}) {
 		t.Fatalf("%+v", made)
 	}
 	const charged = "SELECT sum(net_cost)::VARCHAR FROM chargeback_daily"
-	for name, where := range map[string]string{"alpha": " WHERE cost_center = 'Alpha'", "left": " WHERE team = 'left'"} {
+	for name, where := range map[string]string{"alpha": " WHERE cost_center = 'Alpha'", "left": " WHERE team = 'left'",
+		"acme": ""} {
 		r := w.readOwned(dir, name)
 		if got, want := r.One(charged), w.ask(charged+where); got != want {
 			t.Errorf("%s is charged %s by its file, and %s", name, got, want)
@@ -99,6 +101,13 @@ func TestOwnersGetWhatIsTheirsAndNoIdOfAnEndUser(t *testing.T) {
 	w.Cfg.EndUsers = config.EndUsers{HandedOut: config.UsersHashed, KeyEnv: "USERS"}
 	if made := make(); !made[0].Made {
 		t.Errorf("ids are to be hashed, and the files stay: %+v", made)
+	}
+	for _, name := range []string{"left", "acme"} { // the account's has what is of whole accounts besides
+		r := w.readOwned(dir, name)
+		if in := holds(r, users); in != nil {
+			t.Errorf("%s: ids of end users are in %v", name, in)
+		}
+		r.Close()
 	}
 	r := w.readOwned(dir, "alpha")
 	if in := holds(r, users); in != nil {
@@ -128,6 +137,9 @@ func TestOwnersGetWhatIsTheirsAndNoIdOfAnEndUser(t *testing.T) {
 	defer r.Close()
 	if got := r.One("SELECT count(custom_user_id) FROM usage"); got != "0" || holds(r, users) != nil {
 		t.Errorf("%s ids are there, in %v, after they were dropped", got, holds(r, users))
+	}
+	if got, want := r.One(charged), w.ask(charged+" WHERE cost_center = 'Alpha'"); got != want {
+		t.Errorf("without ids it is charged %s, and %s with them", got, want)
 	}
 	if p := w.mustPack(october); !p.Made {
 		t.Error("packages stay as they are, though ids are to be dropped of them")
