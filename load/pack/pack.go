@@ -359,16 +359,7 @@ func (m *maker) each(ctx context.Context, sql string, do func(row []query.Value)
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	for row, err := range rows.All(ctx) {
-		if err == nil {
-			err = do(row)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return rows.Each(ctx, do)
 }
 
 // of is the package of a cost centre, before it is made.

@@ -153,8 +153,13 @@ func (s *Snapshot) Each(ctx context.Context, query string, do func(row []Value) 
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	for row, err := range rows.All(ctx) {
+	return rows.Each(ctx, do)
+}
+
+// Each hands on the rows that are left, one after the other, and closes the answer. A row is valid until the next.
+func (r *Rows) Each(ctx context.Context, do func(row []Value) error) error {
+	defer r.Close()
+	for row, err := range r.All(ctx) {
 		if err == nil {
 			err = do(row)
 		}
