@@ -138,6 +138,7 @@ func runDocument(res *jobs.Result, err error) any {
 		// What was delivered after it; its status says nothing of that.
 		Deliveries  []*deliver.Report `json:"deliveries,omitempty"`
 		Undelivered string            `json:"undelivered,omitempty"`
+		Owners      []jobs.OwnedFiles `json:"owners,omitempty"` // files of their own
 	}
 	// Of a run that never began these are all there is; else the run's own follow.
 	d := document{Status: jobs.StatusOf(err), ExitCode: exitCode(err), Accounts: []accountDocument{}}
@@ -148,7 +149,7 @@ func runDocument(res *jobs.Result, err error) any {
 		d.RunID, d.Command, d.Job, d.Status, d.RunCounts = res.RunID, res.Command, res.Job, res.Status, res.RunCounts
 		d.ElapsedSeconds = res.Elapsed.Seconds()
 		d.Lake, d.Database, d.Published = res.Lake, res.Database, res.Published
-		d.Deliveries, d.Undelivered = reported(res.Deliveries), keys.Blank(res.Undelivered)
+		d.Deliveries, d.Undelivered, d.Owners = reported(res.Deliveries), keys.Blank(res.Undelivered), res.Owned
 		for i, acc := range res.Accounts {
 			ad := accountDocument{Account: acc.Account, RunID: res.RunID, Status: acc.Status, Error: acc.Error,
 				RunCounts:      acc.RunCounts,
